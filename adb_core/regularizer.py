@@ -1,0 +1,95 @@
+"""The cross-attention map regularizer of AttnDreamBooth: pure functions, nothing remembered.
+
+For layer l and sample b, with attention probabilities A (heads, pixels, tokens):
+
+    mu_V    = mean of A[:, :, V] over heads and pixels      var_V    = unbiased variance of the same
+    mu_cat  = mean of A[:, :, category]                     var_cat  = unbiased variance
+    L_reg   = (1/L) sum_l sum_b [ lambda_mu (mu_V - mu_cat)^2 + lambda_sigma (var_V - var_cat)^2 ]
+
+(Pang et al., "AttnDreamBooth", NeurIPS 2024, arXiv 2406.05000, section 3.2.) Gradient flows
+through both sides. Because it SUMS over the batch, halving the batch halves the regularizer;
+``reduction="mean"`` makes it independent of the batch.
+
+Axes: L layers, b batch, h heads, q query pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Statistics(NamedTuple):
+    """Mean and unbiased variance of a token's map, float32, (b,) for one layer or (L, b) for several."""
+
+    mean: Tensor
+    var: Tensor
+
+
+def map_statistics(attention: Tensor) -> Statistics:
+    """Statistics of one token's map in one layer.
+
+    Args:
+        attention: (b, h, q) probabilities of the token, any float type.
+
+    Returns:
+        float32 mean and unbiased variance over heads and pixels, (b,) each.
+
+    Raises:
+        ValueError: not three axes, or only one number per sample (its variance is undefined).
+    """
+    if attention.ndim != 3:
+        raise ValueError(f"attention must be (batch, heads, pixels), got shape {tuple(attention.shape)}")
+    flat = attention.float().flatten(1)  # (b, h*q)
+    if flat.shape[1] < 2:
+        raise ValueError("the variance of a map needs at least two numbers: heads x pixels is 1")
+    var, mean = torch.var_mean(flat, dim=1, correction=1)
+    return Statistics(mean, var)
+
+
+def stack_statistics(maps: Iterable[Tensor]) -> Statistics:
+    """Statistics of the same token in several layers: an iterable of (b, h, q) -> (L, b) each."""
+    each = [map_statistics(m) for m in maps]
+    if not each:
+        raise ValueError("no attention layer was captured: there is nothing to regularize")
+    return Statistics(torch.stack([s.mean for s in each]), torch.stack([s.var for s in each]))
+
+
+class Penalty(NamedTuple):
+    """The regularizer and its two weighted parts, scalars: ``total = mean_part + var_part``."""
+
+    total: Tensor
+    mean_part: Tensor
+    var_part: Tensor
+
+
+def regularizer(
+    v: Statistics, category: Statistics, lambda_mu: float, lambda_sigma: float, reduction: str = "sum"
+) -> Penalty:
+    """How far the map of [V] is from the category's (paper eq. 4, summed over the batch as the authors do).
+
+    Args:
+        v, category: (L, b) statistics of [V] and of the category.
+        lambda_mu, lambda_sigma: weights of the squared differences of means and of variances, >= 0.
+        reduction: "sum" over the batch (the authors' own) or "mean"; layers are always averaged.
+
+    Raises:
+        ValueError: unequal shapes, a negative weight or an unknown reduction.
+    """
+    if v.mean.shape != category.mean.shape or v.mean.ndim != 2:
+        raise ValueError(f"statistics must both be (layers, batch), got {tuple(v.mean.shape)} and {tuple(category.mean.shape)}")
+    if lambda_mu < 0 or lambda_sigma < 0:
+        raise ValueError(f"lambda_mu and lambda_sigma must not be negative, got {lambda_mu} and {lambda_sigma}")
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"unknown reduction {reduction!r}: choose 'sum' or 'mean'")
+
+    def reduce(per_sample: Tensor) -> Tensor:  # (L, b) -> scalar
+        over_layers = per_sample.mean(0)  # (b,)
+        return over_layers.sum() if reduction == "sum" else over_layers.mean()
+
+    mean_part = lambda_mu * reduce((v.mean - category.mean).square())
+    var_part = lambda_sigma * reduce((v.var - category.var).square())
+    return Penalty(mean_part + var_part, mean_part, var_part)

@@ -1,0 +1,75 @@
+"""The regularizer against an independent numpy statement of the formula, and by hand."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adb_core.regularizer import Statistics, map_statistics, regularizer, stack_statistics
+
+
+def in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma):
+    """L_reg, loop by loop, float64: maps are lists over layers of (batch, heads, pixels)."""
+    total = 0.0
+    for a_v, a_cat in zip(maps_v, maps_cat):
+        for b in range(a_v.shape[0]):
+            v, c = a_v[b].astype(np.float64).ravel(), a_cat[b].astype(np.float64).ravel()
+            mu = sum(v) / len(v) - sum(c) / len(c)
+            var = sum((v - v.mean()) ** 2) / (len(v) - 1) - sum((c - c.mean()) ** 2) / (len(c) - 1)
+            total += lambda_mu * mu**2 + lambda_sigma * var**2
+    return total / len(maps_v)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3), st.floats(0, 5), st.floats(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_parity_with_numpy(seed, layers, batch, lambda_mu, lambda_sigma):
+    rng = np.random.default_rng(seed)
+    shapes = [(batch, int(rng.integers(1, 5)), int(rng.integers(2, 20))) for _ in range(layers)]
+    maps_v, maps_cat = ([rng.random(s).astype(np.float32) for s in shapes] for _ in range(2))
+    v, cat = (stack_statistics([torch.from_numpy(m) for m in maps]) for maps in (maps_v, maps_cat))
+    ours = regularizer(v, cat, lambda_mu, lambda_sigma)
+    expected = in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma)
+    np.testing.assert_allclose(float(ours.total), expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(float(ours.mean_part + ours.var_part), float(ours.total), rtol=1e-6)
+    np.testing.assert_allclose(float(regularizer(v, cat, lambda_mu, lambda_sigma, "mean").total), expected / batch, rtol=1e-4, atol=1e-7)
+
+
+def test_by_hand():
+    v = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])  # mean 1/2, unbiased variance 1/3
+    cat = torch.tensor([[[0.25, 0.25], [0.25, 0.25]]])  # mean 1/4, variance 0
+    s = map_statistics(v)
+    assert float(s.mean) == 0.5 and abs(float(s.var) - 1 / 3) < 1e-7
+    penalty = regularizer(stack_statistics([v]), stack_statistics([cat]), 2.0, 5.0)
+    assert abs(float(penalty.mean_part) - 2 * (1 / 4) ** 2) < 1e-7
+    assert abs(float(penalty.var_part) - 5 * (1 / 3) ** 2) < 1e-6
+
+
+def test_zero_when_maps_agree_and_gradient_reaches_both_sides():
+    a = torch.rand(2, 3, 10)
+    same = stack_statistics([a])
+    assert float(regularizer(same, same, 2.0, 5.0).total) == 0
+    v, cat = (torch.rand(2, 3, 10, requires_grad=True) for _ in range(2))
+    regularizer(stack_statistics([v]), stack_statistics([cat]), 2.0, 5.0).total.backward()
+    assert v.grad.abs().sum() > 0 and cat.grad.abs().sum() > 0
+
+
+def test_statistics_are_float32_whatever_comes_in():
+    s = map_statistics(torch.rand(1, 2, 300).bfloat16())
+    assert s.mean.dtype == s.var.dtype == torch.float32
+
+
+def test_bad_input():
+    one = Statistics(torch.rand(2, 3), torch.rand(2, 3))
+    with pytest.raises(ValueError, match="must be \\(batch, heads, pixels\\)"):
+        map_statistics(torch.rand(3, 4))
+    with pytest.raises(ValueError, match="at least two numbers"):
+        map_statistics(torch.rand(3, 1, 1))
+    with pytest.raises(ValueError, match="nothing to regularize"):
+        stack_statistics([])
+    with pytest.raises(ValueError, match="must both be"):
+        regularizer(one, Statistics(torch.rand(1, 3), torch.rand(1, 3)), 1, 1)
+    with pytest.raises(ValueError, match="must not be negative"):
+        regularizer(one, one, -1, 1)
+    with pytest.raises(ValueError, match="unknown reduction 'max'"):
+        regularizer(one, one, 1, 1, "max")
