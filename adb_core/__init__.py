@@ -1,0 +1,35 @@
+"""AttnDreamBooth in readable pieces: the core behind the notebooks of this collection.
+
+Importing this package is cheap: a public name loads its submodule, and with it torch or
+diffusers, when it is first used.
+
+    import adb_core as adb
+    adb.data_dir()          # the bundled model, concepts and prompts
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Public name -> the submodule that defines it. A name must not also be a submodule's:
+# importing that submodule would put the module in the name's place.
+_SUBMODULE_OF = {
+    "data_dir": "paths",
+    "data_path": "paths",
+}
+
+__all__ = ["__version__", *_SUBMODULE_OF]
+
+
+def __getattr__(name: str):
+    """Load a public name from its submodule at first use (PEP 562)."""
+    if name not in _SUBMODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_SUBMODULE_OF[name]}"), name)
+    globals()[name] = value  # the next access finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not, beside what is in the module already."""
+    return sorted({*globals(), *__all__})

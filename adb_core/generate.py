@@ -1,0 +1,172 @@
+"""Prompts to pictures, and where each chosen word looked while they were made.
+
+Axes: p prompts, s seeds, b = p * s pictures (prompt by prompt), t sampling steps, n tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .attention import aggregate, capture_attention, selection
+
+if TYPE_CHECKING:
+    from .base import Base
+    from .personalize import Result
+
+STEPS, GUIDANCE = 25, 5.0
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be used; one line with the cure."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What was asked for and what came out.
+
+    Attributes:
+        images: uint8 (b, h, w, 3), RGB.
+        prompts, seeds: of each picture, length b. prompts are as the model read them.
+        words: names of the recorded tokens of each picture, length b, or empty.
+        maps: float32 (b, t, n, y, x) averaged over heads and layers, or None; n is the largest
+            number of words, missing ones are zero.
+    """
+
+    images: np.ndarray
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    words: tuple[tuple[str, ...], ...] = ()
+    maps: np.ndarray | None = None
+
+    def word_maps(self, picture: int) -> dict[str, np.ndarray]:
+        """The maps of one picture averaged over the sampling steps: word -> float32 (y, x)."""
+        if self.maps is None:
+            raise PromptError("no attention was recorded: generate with maps=True")
+        return {word: self.maps[picture, :, k].mean(0) for k, word in enumerate(self.words[picture])}
+
+
+def fill(prompt: str, subject: str) -> str:
+    """Put the subject in place of ``{}``; prompts without it are errors, not other prompts.
+
+    Raises:
+        PromptError: not exactly one ``{}``.
+    """
+    if prompt.count("{}") != 1:
+        raise PromptError(f"prompt {prompt!r} needs exactly one {{}} where the concept goes, as in 'a photo of a {{}} on the beach'")
+    return prompt.replace("{}", subject)
+
+
+def generate(
+    model: Result | Base, prompts: str | Sequence[str], seeds: Sequence[int] = (0,), *, steps: int = STEPS,
+    guidance: float = GUIDANCE, scheduler=None, batch: int = 8, maps: bool = False, words: Sequence[str] | None = None,
+    resolution: int | None = None, progress: bool = False,
+) -> Generation:
+    """Sample every prompt with every seed.
+
+    Args:
+        model: a personalized result (prompts carry ``{}``) or a base model (plain prompts).
+        steps: sampling steps; guidance: classifier-free guidance scale, 1 switches it off.
+        scheduler: any diffusers scheduler class or object; None is DPM-Solver++.
+        maps: record cross-attention of ``words`` (None: every word of the prompt).
+        resolution: record only layers with maps of this height.
+
+    Raises:
+        PromptError: no prompt, no ``{}``, a word that the prompt does not contain, odd numbers.
+    """
+    if isinstance(prompts, str):
+        prompts = [prompts]
+    if not prompts or not len(seeds):
+        raise PromptError("give at least one prompt and one seed")
+    if steps < 1 or guidance < 1 or batch < 1:
+        raise PromptError(f"steps and batch must be at least 1 and guidance at least 1, got {steps}, {batch} and {guidance}")
+    texts = [fill(p, model.subject) for p in prompts] if hasattr(model, "subject") else list(prompts)
+    jobs = [(text, int(seed)) for text in texts for seed in seeds]
+    pipeline = _pipeline(model, scheduler)
+    expand = model.token.expand if hasattr(model, "token") else str
+    parts = []
+    for start in _ticks(range(0, len(jobs), batch), progress):
+        parts.append(_sample(pipeline, jobs[start : start + batch], expand, steps, guidance, maps, words, resolution))
+    return _join(parts, jobs)
+
+
+def _pipeline(model, scheduler):
+    pipeline = model.pipeline()
+    if scheduler is not None:
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config) if isinstance(scheduler, type) else scheduler
+    return pipeline
+
+
+def _ticks(items, progress: bool):
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc="generate", disable=not progress)
+
+
+def prompt_words(tokenizer, prompt: str) -> list[tuple[str, list[int]]]:
+    """The words of a prompt and their token positions: [("red", [4]), ...]; pieces of one word go together."""
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids)
+    added = set(tokenizer.get_added_vocab())
+    words: list[tuple[str, list[int]]] = []
+    open_word = False
+    for position, piece in enumerate(pieces):
+        if piece in (tokenizer.bos_token, tokenizer.eos_token):
+            continue
+        text = piece.replace("</w>", "")
+        if open_word:
+            words[-1] = (words[-1][0] + text, [*words[-1][1], position])
+        else:
+            words.append((text, [position]))
+        open_word = not piece.endswith("</w>") and piece not in added
+    return words
+
+
+def _word_groups(tokenizer, prompt: str, wanted: Sequence[str] | None) -> tuple[list[str], list[list[int]]]:
+    found = prompt_words(tokenizer, prompt)
+    if wanted is None:
+        return [w for w, _ in found], [p for _, p in found]
+    groups = []
+    for word in wanted:
+        hits = [positions for text, positions in found if text == word.lower() or text == word]
+        if not hits:
+            raise PromptError(f"the prompt {prompt!r} has no word {word!r}: choose from {', '.join(w for w, _ in found)}")
+        groups.append(hits[0])
+    return list(wanted), groups
+
+
+def _sample(pipeline, jobs, expand, steps, guidance, maps, words, resolution):
+    """One batch through the pipeline: (images, words, maps)."""
+    texts = [expand(text) for text, _ in jobs]
+    generators = [torch.Generator().manual_seed(seed) for _, seed in jobs]
+    call = dict(num_inference_steps=steps, guidance_scale=guidance, generator=generators, output_type="np")
+    if not maps:
+        return pipeline(texts, **call).images, (), None
+    named = [_word_groups(pipeline.tokenizer, text, words) for text in texts]
+    n = max(len(groups) for _, groups in named)
+    length = pipeline.tokenizer.model_max_length
+    chosen = torch.zeros(len(texts), length, n)
+    for row, (_, groups) in zip(chosen, named):
+        row[:, : len(groups)] = selection(length, groups)
+    kept: list[Tensor] = []
+    with capture_attention(pipeline.unet, chosen, grad=False, conditional_half=guidance > 1) as capture:
+        def keep(pipe, step, timestep, values):
+            kept.append(aggregate(capture.layers, resolution=resolution).cpu())  # (b, n, y, x)
+            return values
+
+        images = pipeline(texts, callback_on_step_end=keep, **call).images
+    return images, tuple(tuple(w) for w, _ in named), torch.stack(kept, 1)
+
+
+def _join(parts, jobs) -> Generation:
+    images = np.concatenate([(p[0] * 255).round().astype(np.uint8) for p in parts])
+    words = tuple(w for p in parts for w in p[1])
+    maps = None
+    if parts[0][2] is not None:
+        n = max(p[2].shape[2] for p in parts)
+        maps = np.concatenate([np.pad(p[2].numpy(), ((0, 0), (0, 0), (0, n - p[2].shape[2]), (0, 0), (0, 0))) for p in parts])
+    return Generation(images, tuple(t for t, _ in jobs), tuple(s for _, s in jobs), words, maps)

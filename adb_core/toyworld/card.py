@@ -1,0 +1,196 @@
+"""The model card of the tiny Stable Diffusion: data/tiny-sd/README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..files import atomic_write_text
+from .evaluate import show
+from .grammar import ACCESSORY_PHRASES, PLACE_PHRASES, RELATION_PHRASES, STYLE_PHRASES
+from .scene import CATEGORIES, COLORS, OBJECTS
+
+FRONT = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+tags:
+- stable-diffusion
+- educational
+---
+"""
+
+
+def training_reports(run_dir: str | Path) -> dict:
+    """The ``done.json`` of every finished stage in a pretraining run folder, by stage name.
+
+    Raises:
+        FileNotFoundError: the folder holds none.
+    """
+    reports = {}
+    for path in sorted(Path(run_dir).glob("*/done.json")):
+        done = json.loads(path.read_text())
+        reports[done.get("name", path.parent.name)] = done
+    if not reports:
+        raise FileNotFoundError(f"no finished stage in {run_dir}: it holds no */done.json")
+    return reports
+
+
+def count_parameters(weights: Path) -> int:
+    """Numbers in a safetensors file, from its header."""
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+    total = 0
+    for shape in shapes:
+        size = 1
+        for n in shape:
+            size *= n
+        total += size
+    return total
+
+
+def _parts(data: Path) -> list[tuple[str, str, Path]]:
+    def config(path: Path) -> dict:
+        return json.loads(path.read_text())
+
+    unet, vae = config(data / "tiny-sd/unet/config.json"), config(data / "tiny-sd/vae/config.json")
+    text = config(data / "tiny-sd/text_encoder/config.json")
+    shapes = [
+        ("text encoder", f"CLIPTextModel, {text['num_hidden_layers']} layers, width {text['hidden_size']}, "
+                         f"{text['max_position_embeddings']} tokens, vocabulary {text['vocab_size']}",
+         "tiny-sd/text_encoder"),
+        ("VAE", f"AutoencoderKL, 64x64x3 -> 16x16x{vae['latent_channels']}, channels {vae['block_out_channels']}",
+         "tiny-sd/vae"),
+        ("U-Net", f"UNet2DConditionModel, channels {unet['block_out_channels']}, "
+                  f"down blocks {', '.join(unet['down_block_types'])}", "tiny-sd/unet"),
+        ("tiny-clip (metrics)", "CLIPModel: this text tower and a ViT with 8x8-pixel patches", "tiny-clip"),
+        ("judge (metrics)", "convolutional net: seven label heads, identity embedding", "judge"),
+    ]
+    return [(name, shape, next((data / folder).glob("*.safetensors"))) for name, shape, folder in shapes]
+
+
+def _architecture(data: Path) -> str:
+    lines = ["| part | what | parameters | MB on disk |", "|---|---|---|---|"]
+    for name, shape, weights in _parts(data):
+        lines.append(f"| {name} | {shape} | {count_parameters(weights) / 1e6:.2f} M | "
+                     f"{weights.stat().st_size / 1e6:.1f} |")
+    return "\n".join(lines)
+
+
+def _measured(results: dict) -> str:
+    lines = ["| what | measured | 95 % interval | bar | chance | n |", "|---|---|---|---|---|---|"]
+    for row in results["rows"]:
+        def said(key: str) -> str:
+            return "" if row[key] is None else show(row[key], row["unit"])
+
+        span = f"{said('low')} to {said('high')}" if row["low"] is not None else ""
+        bar = "" if row["bar"] is None else ("at most " if row["unit"] == "s" else "at least ") + said("bar")
+        missed = " (missed)" if row["passed"] is False else ""
+        lines.append(f"| {row['group']}: {row['what']} | {said('value')}{missed} | {span} | {bar} | {said('chance')} | "
+                     f"{row['count']} |")
+    return "\n".join(lines)
+
+
+def _budget(training: dict) -> str:
+    lines = ["| stage | steps | minutes | samples a second |", "|---|---|---|---|"]
+    for name, done in training.items():
+        if not isinstance(done, dict) or "steps" not in done:
+            continue
+        seconds = max(done["seconds"], 1e-9)
+        batch = done.get("settings", {}).get("batch")
+        rate = f"{done['steps'] * batch / seconds:.0f}" if batch else ""
+        lines.append(f"| {name} | {done['steps']} | {seconds / 60:.1f} | {rate} |")
+    return "\n".join(lines)
+
+
+def _grammar() -> str:
+    def words(phrases: dict) -> str:
+        return "; ".join(p.format("...") for options in phrases.values() for p in options)
+
+    return "\n".join([
+        f"- style: {words(STYLE_PHRASES)}",
+        f"- subject: a or an, a color ({', '.join(COLORS)}), a category ({', '.join(CATEGORIES)})",
+        f"- accessory: {words(ACCESSORY_PHRASES)}",
+        f"- relation: {words(RELATION_PHRASES)}, with {', '.join(OBJECTS)}",
+        f"- place: {words(PLACE_PHRASES)}",
+    ])
+
+
+def write_model_card(data_dir: str | Path, results: dict, training: dict) -> None:
+    """Write ``data_dir/tiny-sd/README.md``.
+
+    Args:
+        results: of :func:`.evaluate.evaluate`.
+        training: stage name -> its done.json (:func:`training_reports`); optional keys
+            ``hardware`` (general words) and ``command``.
+    """
+    data = Path(data_dir)
+    command = training.get("command", "python -m adb_core.toyworld.pretrain --device auto")
+    hardware = training.get("hardware", "2 CPU cores with AVX-512 bf16")
+    stages = [done for done in training.values() if isinstance(done, dict) and "seed" in done]
+    seed = f" Seed {stages[0]['seed']}." if stages else ""
+    text = f"""{FRONT}
+# tiny-sd: a Stable Diffusion small enough to study
+
+A complete latent diffusion model of 64x64 pictures, trained from scratch on the procedural
+toy world of this repository. Plain `diffusers` loads it:
+
+```python
+from diffusers import StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained("data/tiny-sd")
+image = pipe("a photo of a red cat wearing a hat on the beach", num_inference_steps={results['steps']},
+             guidance_scale={results['guidance']:g}).images[0]
+```
+
+## How prompts should look
+
+A style, a subject, then any of accessory, relation and place:
+"a painting of a blue robot wearing a crown next to a cake in the snow".
+
+{_grammar()}
+
+Each of these words is one token. Other text tokenises too, but the model has never seen it.
+
+## Measured
+
+Generated pictures: {results['counts']['generated']} prompts whose combination of attributes was held out of
+pretraining, {results['steps']} steps of {results['sampler']}, guidance {results['guidance']:g}, scored by a judge
+that was never trained on generated pictures. Real renders: fresh ones, half of them of held-out combinations.
+A map counts as on an element if at least a quarter of the peak's cell (4x4 pixels) belongs to it.
+Measured on {results['device']}, seed {results['seed']}.
+
+{_measured(results)}
+
+## Architecture
+
+{_architecture(data)}
+
+The U-Net predicts v (DDPM, 1,000 steps). The text tower was trained with a contrastive and a
+token-to-patch contrastive loss, and then frozen. No mask was used in training it or the U-Net:
+that word maps land where the word belongs has emerged.
+
+## Training
+
+Hardware: {hardware}.{seed} Half precision on disk.
+
+{_budget(training)}
+
+The command that repeats it, then the measurement:
+
+```
+{command}
+python -m adb_core.toyworld.evaluate
+```
+
+## Intended use and limits
+
+For teaching and for testing personalization methods, where ground truth (which pixels are the
+subject, which attributes were asked for) and quick runs matter. It draws its own small world and
+nothing else: no people, no text, no real photographs, no word outside the grammar above. Fine
+patterns can wobble, and rare combinations can lose their object. Numbers from this world do not
+carry over to models of real pictures.
+"""
+    atomic_write_text(data / "tiny-sd" / "README.md", text)

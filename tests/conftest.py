@@ -1,0 +1,27 @@
+"""Skips the tests whose machine this is not: see the markers in pyproject.toml."""
+
+import shutil
+
+import pytest
+
+
+def _no_gpu() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def _no_browser() -> bool:
+    return not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+
+
+def pytest_collection_modifyitems(items):
+    """Mark as skipped what needs a device or a program that is not here."""
+    for marker, is_missing, reason in (
+        ("gpu", _no_gpu, "needs CUDA"),
+        ("browser", _no_browser, "needs Chromium"),
+    ):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and is_missing():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,0 +1,368 @@
+"""The engine on small random models: what moves, what is reported, resume, results."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from models import tiny_base, tiny_concept
+
+from adb_core.checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
+from adb_core.generate import PromptError, fill, generate, prompt_words
+from adb_core.personalize import CHECKPOINT, personalize
+from adb_core.recipe import PRESETS, RECIPES, Recipe, Stage, recipe
+from adb_core.regularizer import regularizer, stack_statistics
+from adb_core.training import Learner, TrainingError, draw_batch, encode_views, step_rng, train_stage
+
+
+def short(plan: Recipe, steps: int = 2, batch: int = 2) -> Recipe:
+    return replace(plan, stages=tuple(replace(s, steps=steps, batch_size=batch) for s in plan.stages))
+
+
+def weights(learner: Learner) -> dict[str, torch.Tensor]:
+    return {"token.rows": learner.token.rows.detach().clone(),
+            **{f"unet.{n}": p.detach().clone() for n, p in learner.unet.named_parameters()},
+            **{f"text.{n}": p.detach().clone() for n, p in learner.token.text_encoder.named_parameters() if "token_embedding" not in n}}
+
+
+def make(plan: Recipe, kind: str = "sd15", **kw) -> Learner:
+    return Learner(tiny_base(kind), tiny_concept(), plan, view_count=2, **kw)
+
+
+# ---------------------------------------------------------------- recipes
+
+
+@pytest.mark.parametrize("name, preset", itertools.product(RECIPES, PRESETS))
+def test_every_recipe_exists_in_both_presets(name, preset):
+    plan = recipe(name, preset)
+    assert plan.name == name and all(isinstance(s, Stage) for s in plan.stages)
+
+
+def test_paper_numbers_are_the_papers():
+    one, two, three = recipe("attndreambooth", "paper").stages
+    assert (one.steps, one.lr, one.batch_size, one.lambda_mu, one.lambda_sigma, one.train) == (60, 1e-3, 8, 0.1, 0.0, ("embedding",))
+    assert (two.steps, two.lr, two.batch_size, two.lambda_mu, two.lambda_sigma, two.train) == (100, 2e-5, 8, 2.0, 5.0, ("cross_attention",))
+    assert (three.steps, three.lr, three.batch_size, three.lambda_mu, three.lambda_sigma, three.train) == (500, 2e-6, 8, 2.0, 5.0, ("unet",))
+    fast = recipe("attndreambooth_fast", "paper").stages[2]
+    assert (fast.steps, fast.lr, fast.batch_size) == (200, 1e-5, 4)
+    assert all(s.reduction == "sum" and s.max_grad_norm == 1.0 and s.weight_decay == 1e-2 for s in (one, two, three))
+
+
+def test_ablations_differ_by_what_they_say():
+    full = recipe("attndreambooth")
+    assert [s.name for s in recipe("without_stage_2").stages] == ["alignment", "identity"]
+    assert recipe("without_regularizer").stages == tuple(replace(s, lambda_mu=0, lambda_sigma=0) for s in full.stages)
+    assert recipe("dreambooth").init == "sks" and recipe("textual_inversion").subject == "{v}"
+
+
+@pytest.mark.parametrize("change, says", [
+    (dict(steps=-1), "steps and batch_size"), (dict(lr=-1.0), "lr must be positive"), (dict(lr=float("nan")), "lr must be positive"),
+    (dict(lambda_mu=-0.1), "lambda_mu must not be negative"), (dict(prior_weight=float("nan")), "must not be negative"),
+    (dict(train=()), "train must name"), (dict(train=("vae",)), "train must name"), (dict(prompts=("a cat",)), "exactly one {}"),
+    (dict(reduction="max"), "unknown reduction"),
+])
+def test_odd_stages_are_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        replace(recipe("attndreambooth").stages[0], **change)
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(ValueError, match="unknown recipe 'lora': choose one of attndreambooth"):
+        recipe("lora")
+    with pytest.raises(ValueError, match="unknown preset"):
+        recipe("attndreambooth", "huge")
+
+
+# ---------------------------------------------------------------- only the stage's parameters move
+
+
+@pytest.mark.parametrize("train", [("embedding",), ("cross_attention",), ("unet",), ("embedding", "unet")])
+def test_only_the_stages_parameters_change(train):
+    stage = Stage("s", train, steps=2, lr=1e-2, batch_size=2, lambda_mu=1.0, lambda_sigma=1.0)
+    learner = make(Recipe("r", (stage,)))
+    before, table = weights(learner), learner.token.text_encoder.get_input_embeddings().weight.clone()
+    list(train_stage(learner, stage))
+    after = weights(learner)
+    moved = {n for n in before if not torch.equal(before[n], after[n])}
+    allowed = set(learner.parameters(stage))
+    assert moved <= allowed
+    if "embedding" in train:
+        assert "token.rows" in moved
+    if "unet" in train:
+        assert {n for n in allowed if n.startswith("unet.")} - moved == set()
+    if "cross_attention" in train:
+        assert moved == {n for n in before if ".attn2." in n}
+    rows = (table != learner.token.text_encoder.get_input_embeddings().weight).any(1).nonzero().flatten().tolist()
+    assert rows == (learner.token.ids if "embedding" in train else [])
+    assert not any(p.requires_grad for p in learner.unet.parameters()) and not learner.token.rows.requires_grad
+
+
+def test_the_base_model_is_never_changed():
+    base = tiny_base()
+    before = {n: p.clone() for m in (base.unet, base.text_encoder, base.vae) for n, p in m.named_parameters()}
+    size = len(base.tokenizer)
+    personalize(base, tiny_concept(), short(recipe("attndreambooth")), view_count=2)
+    assert len(base.tokenizer) == size
+    for m in (base.unet, base.text_encoder, base.vae):
+        for n, p in m.named_parameters():
+            assert torch.equal(before[n], p)
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd21"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_on_sd_block_structures(kind, name):
+    result = personalize(tiny_base(kind), tiny_concept(), short(recipe(name), steps=1), view_count=2)
+    assert all(np.isfinite(r.loss) for r in result.history) and len(result.history) == len(result.learner.recipe.stages)
+
+
+# ---------------------------------------------------------------- what a step reports
+
+
+def test_a_step_reports_what_an_independent_computation_finds():
+    stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=3, lambda_mu=2.0, lambda_sigma=5.0)
+    learner = make(Recipe("r", (stage,)), "sd21")
+    batch = draw_batch(*learner.latents, 1, 3, 1000, step_rng(0, 0, 0))
+    scheduler, unet = learner.base.scheduler, learner.unet
+    ids = learner.token.tokenize([learner.prompt("a photo of a {}")])
+    states = learner.token.encode(ids).expand(3, -1, -1)
+    from adb_core.attention import capture_attention
+
+    (v,), (category,) = learner.token.positions(ids[0])
+    with torch.no_grad(), capture_attention(unet, [v, category], path="oracle") as capture:
+        predicted = unet(scheduler.add_noise(batch.latents, batch.noise, batch.timesteps), batch.timesteps, encoder_hidden_states=states).sample
+    diffusion = torch.nn.functional.mse_loss(predicted, scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps))
+    sv, sc = stack_statistics(capture.maps(0)), stack_statistics(capture.maps(1))
+    penalty = regularizer(sv, sc, 2.0, 5.0)
+    (record,) = train_stage(learner, stage)
+    assert record.loss == pytest.approx(float(diffusion + penalty.total), rel=1e-4)
+    assert record.diffusion == pytest.approx(float(diffusion), rel=1e-4)
+    assert record.mean_part == pytest.approx(float(penalty.mean_part), rel=1e-3, abs=1e-8)
+    assert record.var_part == pytest.approx(float(penalty.var_part), rel=1e-3, abs=1e-8)
+    assert record.v_mean == pytest.approx(sv.mean.mean(1).tolist(), rel=1e-3)
+    assert record.category_var == pytest.approx(sc.var.mean(1).tolist(), rel=1e-2, abs=1e-7)
+    assert len(record.layers) == 16 and record.seconds > 0 and record.grad_norm > 0
+
+
+def test_accumulation_gives_the_same_step():
+    stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=4, lambda_mu=2.0, lambda_sigma=5.0)
+    runs = []
+    for accumulation in (1, 2, 4):
+        learner = make(Recipe("r", (stage,)))
+        (record,) = train_stage(learner, stage, accumulation=accumulation)
+        runs.append((record, weights(learner)))
+    for record, after in runs[1:]:
+        assert record.diffusion == pytest.approx(runs[0][0].diffusion, rel=1e-4)
+        assert record.mean_part == pytest.approx(runs[0][0].mean_part, rel=1e-3, abs=1e-9)
+        assert record.grad_norm == pytest.approx(runs[0][0].grad_norm, rel=1e-3)
+    with pytest.raises(TrainingError, match="does not divide"):
+        list(train_stage(learner, stage, accumulation=3))
+
+
+def test_clipping_acts():
+    stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=2, max_grad_norm=1e-6)
+    learner = make(Recipe("r", (stage,)))
+    seen = {}
+    from adb_core.training import make_optimizer
+
+    optimizer = make_optimizer(learner, stage)
+    optimizer.register_step_pre_hook(lambda o, *_: seen.update(norm=float(torch.cat([p.grad.flatten() for g in o.param_groups for p in g["params"]]).norm())))
+    (record,) = train_stage(learner, stage, optimizer=optimizer)
+    assert record.grad_norm > 1e-6 and seen["norm"] <= 1.01e-6
+
+
+def test_nan_stops_before_the_weights_are_touched():
+    stage = Stage("s", ("unet",), steps=3, lr=1e-3, batch_size=2)
+    learner = make(Recipe("r", (stage,)))
+    learner.latents[0][:] = float("nan")
+    before = weights(learner)
+    with pytest.raises(TrainingError, match="not a number at step 1: lower its learning rate"):
+        list(train_stage(learner, stage))
+    assert all(torch.equal(before[n], p) for n, p in weights(learner).items())
+
+
+def test_closing_the_generator_restores_everything():
+    stage = Stage("s", ("embedding", "unet"), steps=5, lr=1e-3, batch_size=2, lambda_mu=1.0)
+    learner = make(Recipe("r", (stage,)))
+    processors = dict(learner.unet.attn_processors)
+    steps = train_stage(learner, stage)
+    next(steps)
+    steps.close()
+    assert learner.unet.attn_processors == processors
+    assert not learner.token.text_encoder.get_input_embeddings()._forward_hooks
+    assert not any(p.requires_grad for p in learner.unet.parameters())
+
+
+def test_a_fixed_row_encodes_each_prompt_once(monkeypatch):
+    stage = Stage("s", ("unet",), steps=3, lr=1e-3, batch_size=2)
+    learner = make(Recipe("r", (stage,)))
+    calls = []
+    plain = learner.token.encode
+    monkeypatch.setattr(learner.token, "encode", lambda ids: calls.append(1) or plain(ids))
+    list(train_stage(learner, stage))
+    assert len(calls) == 1
+
+
+def test_latents_are_the_encoders_and_cached():
+    base, concept = tiny_base(), tiny_concept()
+    means, deviations = encode_views(base, concept, 3, 0, make(recipe("dreambooth")).augmentation)
+    assert means.shape == deviations.shape == (9, 4, 16, 16) and (deviations > 0).all()
+
+
+# ---------------------------------------------------------------- determinism, checkpoints, resume
+
+
+def test_same_seed_same_weights_and_pictures():
+    runs = [personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=3) for _ in range(2)]
+    other = personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=4)
+    a, b, c = (weights(r.learner) for r in (*runs, other))
+    assert all(torch.equal(a[n], b[n]) for n in a) and any(not torch.equal(a[n], c[n]) for n in a)
+    pictures = [generate(r, "a photo of a {}", seeds=[1], steps=2).images for r in runs]
+    np.testing.assert_array_equal(*pictures)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 6, 8])
+def test_resumed_equals_uninterrupted(tmp_path, stop):
+    plan = short(recipe("attndreambooth"), steps=3)
+    whole = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "a")
+    seen = itertools.count(1)
+
+    def interrupt(record):
+        if next(seen) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b", on_step=interrupt)
+    again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b")
+    a, b = weights(whole.learner), weights(again.learner)
+    assert all(torch.equal(a[n], b[n]) for n in a)
+    assert [(r.stage, r.step, r.loss) for r in whole.history] == [(r.stage, r.step, r.loss) for r in again.history]
+
+
+CHILD = """
+import sys; sys.path[:0] = [{root!r}, {tests!r}]
+import torch; torch.set_num_threads(1)
+from models import tiny_base, tiny_concept
+from test_training import short
+from adb_core.personalize import personalize
+from adb_core.recipe import recipe
+personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth"), steps=12), view_count=2, out={out!r}, save_every=2,
+            on_step=lambda r: print(r.stage, r.step, flush=True))
+print("finished", flush=True)
+"""
+
+
+def test_sigkill_and_resume_give_the_same_weights(tmp_path):
+    root = Path(__file__).parents[1]
+
+    def child(out, kill_after=None):
+        code = CHILD.format(root=str(root), tests=str(root / "tests"), out=str(out))
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if kill_after and len(lines) == kill_after:
+                time.sleep(0.01)
+                process.send_signal(signal.SIGKILL)
+        process.wait()
+        return lines
+
+    child(tmp_path / "a")
+    for kill in (7, 12):  # two kills in different stages, then to the end
+        assert "finished\n" not in child(tmp_path / "b", kill)
+    assert "finished\n" in child(tmp_path / "b")
+    whole, again = (tmp_path / name / CHECKPOINT for name in "ab")
+    assert whole.read_bytes() == again.read_bytes()
+
+
+def test_stage_two_saves_only_the_cross_attention(tmp_path):
+    plan = short(recipe("attndreambooth"))
+    learner = make(plan)
+    save_checkpoint(tmp_path / "c.safetensors", learner, Progress(1, 1))
+    from safetensors import safe_open
+
+    with safe_open(str(tmp_path / "c.safetensors"), "pt") as file:
+        names = set(file.keys())
+    assert names == {"token.rows"} | {f"unet.{n}" for n, _ in learner.unet.named_parameters() if ".attn2." in n}
+
+
+def test_checkpoints_of_others_are_refused(tmp_path):
+    plan, path = short(recipe("attndreambooth")), tmp_path / "c.safetensors"
+    save_checkpoint(path, make(plan), Progress(1, 0))
+    assert load_checkpoint(path, make(plan))[0] == Progress(1, 0)
+    with pytest.raises(CheckpointError, match="belongs to another recipe"):
+        load_checkpoint(path, make(short(recipe("dreambooth"))))
+    with pytest.raises(CheckpointError, match="belongs to another recipe"):
+        load_checkpoint(path, make(plan, seed=5))
+    with pytest.raises(CheckpointError, match="belongs to another concept"):
+        load_checkpoint(path, Learner(tiny_base(), tiny_concept(count=4), plan, view_count=2))
+    with pytest.raises(CheckpointError, match="belongs to another base model"):
+        load_checkpoint(path, Learner(tiny_base(seed=9), tiny_concept(), plan, view_count=2))
+
+
+def test_bad_checkpoint_files_give_one_line(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"\x80\x04.")
+    (tmp_path / "y.safetensors").write_bytes(b"nonsense")
+    for name, says in (("x.pt", "pickle"), ("y.safetensors", "damaged"), ("z.safetensors", "no checkpoint")):
+        with pytest.raises(CheckpointError, match=says):
+            read_header(tmp_path / name)
+
+
+# ---------------------------------------------------------------- results and pictures
+
+
+def test_saved_model_gives_the_same_pictures_in_plain_diffusers(tmp_path):
+    result = personalize(tiny_base("sd21"), tiny_concept(), short(recipe("attndreambooth")), view_count=2)
+    ours = generate(result, "a photo of a {}", seeds=[5], steps=3).images[0]
+    folder = result.save_pretrained(tmp_path / "model")
+    code = f"""
+import sys, numpy as np, torch
+from diffusers import StableDiffusionPipeline
+p = StableDiffusionPipeline.from_pretrained({str(folder)!r}); p.set_progress_bar_config(disable=True)
+image = p({result.learner.prompt('a photo of a {}')!r}, num_inference_steps=3, guidance_scale=5.0, generator=[torch.Generator().manual_seed(5)], output_type="np").images[0]
+assert "adb_core" not in sys.modules
+np.save({str(tmp_path / 'image.npy')!r}, (image * 255).round().astype(np.uint8))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), ours)
+    card = (folder / "README.md").read_text()
+    assert "<pico>" in card and "attndreambooth" in card and "licence" in card
+
+
+def test_maps_of_words_while_sampling():
+    result = personalize(tiny_base(), tiny_concept(), short(recipe("dreambooth"), steps=1), view_count=2)
+    plain = generate(result, "a photo of a {} on the beach", seeds=[1, 2], steps=2)
+    with_maps = generate(result, "a photo of a {} on the beach", seeds=[1, 2], steps=2, maps=True, words=["<pico>", "beach"])
+    assert np.abs(plain.images.astype(int) - with_maps.images).max() <= 1
+    assert with_maps.maps.shape == (2, 2, 2, 16, 16) and set(with_maps.word_maps(0)) == {"<pico>", "beach"}
+    with pytest.raises(PromptError, match="no word 'hat'"):
+        generate(result, "a photo of a {}", maps=True, words=["hat"], steps=1)
+    with pytest.raises(PromptError, match="maps=True"):
+        plain.word_maps(0)
+
+
+def test_batches_do_not_change_pictures():
+    base = tiny_base()
+    prompts = ["a red cat", "a blue dog on the moon"]
+    one = generate(base, prompts, seeds=[1, 2, 3], steps=2, batch=6).images
+    two = generate(base, prompts, seeds=[1, 2, 3], steps=2, batch=1).images
+    assert np.abs(one.astype(int) - two).max() <= 1
+
+
+@pytest.mark.parametrize("prompt", ["a photo of a cat", "a {} and a {}"])
+def test_prompts_need_exactly_one_place_for_the_concept(prompt):
+    with pytest.raises(PromptError, match="exactly one {}"):
+        fill(prompt, "<v> cat")
+
+
+def test_prompt_words_join_pieces():
+    tokenizer = tiny_base().tokenizer
+    words = prompt_words(tokenizer, "a photo of a garden gnome")
+    assert [w for w, _ in words] == ["a", "photo", "of", "a", "garden", "gnome"]
+    assert [len(p) for _, p in words][:4] == [1, 1, 1, 1] and len(words[4][1]) > 1
