@@ -4,7 +4,10 @@ Importing this package is cheap: a public name loads its submodule, and with it 
 diffusers, when it is first used.
 
     import adb_core as adb
-    adb.data_dir()          # the bundled model, concepts and prompts
+    base    = adb.load_base("tiny")                     # or a hub id, or a folder
+    concept = adb.Concept.bundled("pico")               # or Concept.from_folder(...)
+    result  = adb.personalize(base, concept, "attndreambooth")
+    images  = adb.generate(result, "a photo of a {} on the beach", seeds=[0, 1]).images
 """
 
 from importlib import import_module
@@ -14,9 +17,18 @@ __version__ = "0.1.0"
 # Public name -> the submodule that defines it. A name must not also be a submodule's:
 # importing that submodule would put the module in the name's place.
 _SUBMODULE_OF = {
-    "data_dir": "paths",
-    "data_path": "paths",
-}
+    "Base": "base", "BaseModelError": "base", "load_base": "base",
+    "Augmentation": "concept", "Concept": "concept", "ConceptError": "concept", "bundled_concepts": "concept",
+    "ConceptToken": "token", "Drift": "token", "Projection": "token", "TokenError": "token",
+    "aggregate": "attention", "capture_attention": "attention", "selection": "attention",
+    "map_statistics": "regularizer", "stack_statistics": "regularizer",
+    "RECIPES": "recipes", "Recipe": "recipes", "Stage": "recipes", "recipe": "recipes",
+    "Learner": "training", "StepRecord": "training", "TrainingError": "training", "train_stage": "training",
+    "CheckpointError": "checkpoint", "load_checkpoint": "checkpoint", "save_checkpoint": "checkpoint",
+    "Result": "personalization", "personalize": "personalization",
+    "Generation": "generation", "PromptError": "generation", "generate": "generation",
+    "data_dir": "paths", "data_path": "paths",
+}  # fmt: skip
 
 __all__ = ["__version__", *_SUBMODULE_OF]
 

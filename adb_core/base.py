@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .devices import pick_device
 from .paths import data_path
 from .toyworld.checks import BadFolder, check_model_folder
 
@@ -64,23 +65,6 @@ class Base:
         return pipeline
 
 
-def pick_device(name: str = "auto") -> torch.device:
-    """"auto" is CUDA, then Apple MPS, then the CPU.
-
-    Raises:
-        BaseModelError: the device asked for is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
-        raise BaseModelError(f"device {name!r} is not available here: use --device auto or cpu")
-    return device
-
-
 def load_base(
     name: str = "tiny", *, revision: str | None = None, device: str = "auto", dtype: torch.dtype = torch.float32,
 ) -> Base:
@@ -94,7 +78,10 @@ def load_base(
     Raises:
         BaseModelError: missing, damaged, half-downloaded, gated or unreachable; one line with the cure.
     """
-    where = pick_device(device)
+    try:
+        where = pick_device(device)
+    except ValueError as error:
+        raise BaseModelError(str(error)) from error
     source, pinned = ALIASES.get(name, (name, None))
     folder = data_path("tiny-sd") if name == "tiny" else Path(source)
     if name == "tiny" or folder.exists():

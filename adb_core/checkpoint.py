@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .files import atomic_write_bytes
-from .recipe import Stage
+from .recipes import Stage
 from .training import Learner
 
 FORMAT = 1

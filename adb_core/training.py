@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .attention import CROSS, capture_attention, selection
 from .concept import Augmentation, Concept, views
-from .recipe import Recipe, Stage
+from .recipes import Recipe, Stage
 from .regularizer import Penalty, Statistics, regularizer, stack_statistics
 from .token import ConceptToken
 

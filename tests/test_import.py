@@ -30,7 +30,7 @@ def test_import_loads_nothing_heavy():
 @pytest.mark.parametrize("name", sorted(adb_core._SUBMODULE_OF))
 def test_public_name_loads(name):
     value = getattr(adb_core, name)
-    assert value.__doc__, f"{name} has no docstring"
+    assert value.__doc__ or isinstance(value, tuple), f"{name} has no docstring"
     assert adb_core.__dict__[name] is value
     assert name in dir(adb_core)
 

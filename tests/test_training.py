@@ -15,9 +15,9 @@ import torch
 from models import tiny_base, tiny_concept
 
 from adb_core.checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
-from adb_core.generate import PromptError, fill, generate, prompt_words
-from adb_core.personalize import CHECKPOINT, personalize
-from adb_core.recipe import PRESETS, RECIPES, Recipe, Stage, recipe
+from adb_core.generation import PromptError, fill, generate, prompt_words
+from adb_core.personalization import CHECKPOINT, personalize
+from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
 from adb_core.training import Learner, TrainingError, draw_batch, encode_views, step_rng, train_stage
 
@@ -250,8 +250,8 @@ import sys; sys.path[:0] = [{root!r}, {tests!r}]
 import torch; torch.set_num_threads(1)
 from models import tiny_base, tiny_concept
 from test_training import short
-from adb_core.personalize import personalize
-from adb_core.recipe import recipe
+from adb_core.personalization import personalize
+from adb_core.recipes import recipe
 personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth"), steps=12), view_count=2, out={out!r}, save_every=2,
             on_step=lambda r: print(r.stage, r.step, flush=True))
 print("finished", flush=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..devices import pick_device
 from ..files import atomic_write_json
 from . import scores
 from .checks import BadFolder, check_clip_folder, check_model_folder
@@ -437,25 +438,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Returns 0 if every bar is passed, 1 if not, 2 for input that cannot be used."""
     args = _parse(argv)
     try:
         if args.tune_guidance:
-            for guidance, found in tune_guidance(load_models(args.data, _device(args.device))).items():
+            for guidance, found in tune_guidance(load_models(args.data, str(pick_device(args.device)))).items():
                 print(f"guidance {guidance:g}: " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in found.items()))
             return 0
-        results = evaluate(args.data, device=_device(args.device), counts=QUICK if args.quick else FULL,
+        results = evaluate(args.data, device=str(pick_device(args.device)), counts=QUICK if args.quick else FULL,
                            seed=args.seed, guidance=args.guidance, out=Path(args.json).parent)
         atomic_write_json(args.json, results)
         if args.card:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..devices import pick_device
 from ..files import DiskFull, atomic_save_pretrained, atomic_write_json, recover_folder
 
 TRAINED = ("vae", "clip", "judge", "unet", "decoder")
@@ -67,7 +68,10 @@ class Pretraining:
         if stage not in self.stages and not is_finished(self.run, stage):
             raise FitError(f"stage {stage} is not finished in {self.run}: add it to --stages")
         if stage not in self.stages:  # finished, and only wanted as it is
-            done = json.loads((self.run / stage / "done.json").read_text())
+            try:
+                done = json.loads((self.run / stage / "done.json").read_text())
+            except ValueError as error:
+                raise FitError(f"{self.run / stage / 'done.json'} is damaged; delete that folder and run again") from error
             return {kind: amount for kind, amount in done["budget"].items() if amount is not None}
         if stage in self.steps:
             return {"steps": self.steps[stage]}
@@ -268,25 +272,6 @@ def parse_stages(text: str) -> tuple[str, ...]:
     return stages
 
 
-def choose_device(name: str) -> str:
-    """``auto``: CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        ValueError: an unknown device, or one that is not here.
-    """
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(device for device, here in there.items() if here)
-    kind = name.split(":")[0]
-    if kind not in there:
-        raise ValueError(f"--device: unknown device {name!r}: choose auto, cpu, cuda or mps")
-    if not there[kind]:
-        raise ValueError(f"--device: {name} is not available on this machine; use --device auto")
-    return name
-
-
 def configure(argv: list[str]) -> Pretraining:
     """Arguments to a run; prints one line and exits with 2 if they make no sense."""
     parser = _parser()
@@ -305,7 +290,7 @@ def configure(argv: list[str]) -> Pretraining:
         for name in ("run", "data"):
             if Path(getattr(args, name)).is_file():
                 raise ValueError(f"--{name}: {getattr(args, name)} is a file, not a folder")
-        device = choose_device(args.device)
+        device = str(pick_device(args.device))
     except ValueError as error:
         parser.error(str(error))
     return Pretraining(

@@ -14,7 +14,7 @@ import torch
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .concept import Augmentation, Concept
 from .files import atomic_save_pretrained, atomic_write_json, atomic_write_text
-from .recipe import Recipe, recipe as named_recipe
+from .recipes import Recipe, recipe as named_recipe
 from .training import Learner, StepRecord, TrainingError, make_optimizer, train_stage
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def personalize(
     """Run a recipe.
 
     Args:
-        recipe: a name (see :data:`adb_core.recipe.RECIPES`) with its ``preset``, or a Recipe.
+        recipe: a name (see :data:`adb_core.recipes.RECIPES`) with its ``preset``, or a Recipe.
         out: folder for checkpoints; None keeps everything in memory.
         resume: go on from a checkpoint in ``out``; the result equals an uninterrupted run's.
         save_every: steps between checkpoints.

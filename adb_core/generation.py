@@ -17,7 +17,7 @@ from .attention import aggregate, capture_attention, selection
 
 if TYPE_CHECKING:
     from .base import Base
-    from .personalize import Result
+    from .personalization import Result
 
 STEPS, GUIDANCE = 25, 5.0
 

@@ -1,0 +1,141 @@
+"""The committed weights: plain libraries load them, and they do roughly what the model card says.
+
+The exact numbers come from ``python -m adb_core.toyworld.evaluate``; the bars here are loose,
+so that they hold on any processor and still fail if a weight file is swapped or spoiled.
+"""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from adb_core.base import BaseModelError, load_base
+from adb_core.paths import data_dir
+from adb_core.toyworld import evaluate as ev
+from adb_core.toyworld.judge import Judge
+
+DATA = data_dir()
+
+
+@pytest.fixture(scope="module")
+def models():
+    torch.manual_seed(0)
+    return ev.load_models(DATA, "cpu")
+
+
+def test_all_weights_together_are_small_half_precision_and_no_pickle():
+    files = [p for name in ("tiny-sd", "tiny-clip", "judge") for p in (DATA / name).rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) <= 30e6
+    assert not [p for p in files if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
+    from safetensors import safe_open
+
+    for path in files:
+        if path.suffix == ".safetensors":
+            with safe_open(str(path), "pt") as file:
+                kinds = {file.get_slice(k).get_dtype() for k in file.keys()}
+            assert kinds <= {"F16", "I64"}, (path, kinds)
+
+
+def test_plain_diffusers_runs_it_without_our_code(tmp_path):
+    code = f"""
+import sys
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained({str(DATA / 'tiny-sd')!r})
+image = pipe("a photo of a red cat on the beach", num_inference_steps=3).images[0]
+assert image.size == (64, 64)
+assert not any(m.startswith("adb_core") for m in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_clip_folder_loads_as_clip_with_its_processor():
+    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+    clip = CLIPModel.from_pretrained(DATA / "tiny-clip")
+    processor = CLIPImageProcessor.from_pretrained(DATA / "tiny-clip")
+    tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny-clip")
+    pixels = processor(np.zeros((64, 64, 3), np.uint8), return_tensors="pt").pixel_values
+    assert pixels.shape == (1, 3, 64, 64)
+    assert tokenizer("a red cat").input_ids == ev.load_pipe(DATA / "tiny-sd", "cpu").tokenizer("a red cat").input_ids
+    assert clip.config.projection_dim > 0
+
+
+def test_text_encoder_is_the_clip_text_tower(models):
+    ids = models.tokenizer(list(ev.SPEED_PROMPTS), padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        ours = models.pipe.text_encoder(ids).last_hidden_state
+        theirs = models.clip.text_model(ids).last_hidden_state
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_it_draws_what_it_is_asked_for(models):
+    scenes = ev.held_out_scenes(28, seed=5)
+    rows, made = ev.measure_generation(models, scenes, seed=5, guidance=ev.GUIDANCE)
+    found = {row.what: row.value for row in rows}
+    assert found["category"] >= 0.7 and found["place"] >= 0.7 and found["style"] >= 0.7 and found["color"] >= 0.6, found
+    again = ev.generate(models.pipe, made["prompts"][:2], seed=1000 + 5 * 100_000)
+    assert np.abs(again.astype(int) - made["images"][:2]).max() <= 2  # the same seed, another batch size
+
+
+def test_words_look_where_they_belong(models):
+    scenes = ev.fresh_scenes(24, 9)
+    drawn, maps = ev.render_maps(models, scenes, 9)
+    found = {row.what: row.value for row in ev.measure_pointing(scenes, drawn, maps)}
+    assert found["category word on the subject"] >= 0.8, found
+    assert found["place word off subject, accessory and object"] >= 0.75, found
+
+
+def test_judge_reads_drawn_pictures_and_knows_individuals(models):
+    scenes = ev.fresh_scenes(60, 11)
+    read = models.judge.read(ev.draw(scenes, 11))
+    rows = {row.what: row.value for row in ev.judge_rows("real", read, scenes, ev.REAL_BARS, asked_only=False)}
+    assert min(rows[name] for name in ("category", "place", "style", "color")) >= 0.85, rows
+    auc = ev.measure_identity(models, 60, 11)[0].value
+    assert auc >= 0.9
+
+
+def test_shuffled_truth_falls_to_chance(models):
+    scenes = ev.fresh_scenes(60, 12)
+    read = models.judge.read(ev.draw(scenes, 12))
+    wrong = scenes[7:] + scenes[:7]
+    rows = {row.what: row.value for row in ev.judge_rows("real", read, wrong, ev.REAL_BARS, asked_only=False)}
+    assert rows["category"] <= 0.3 and rows["color"] <= 0.35
+
+
+def test_model_card_states_the_measured_numbers_and_how_to_repeat_them():
+    card = (DATA / "tiny-sd" / "README.md").read_text()
+    assert card.startswith("---") and "apache-2.0" in card and "adb_core.toyworld.pretrain" in card
+    for row in ("PSNR", "retrieval", "category word on the subject", "same-instance AUC"):
+        assert row in card, row
+
+
+def test_load_base_gives_the_same_model_and_clear_errors(tmp_path, models):
+    base = load_base("tiny", device="cpu")
+    assert base.prediction_type == "v_prediction" and base.unet.config.sample_size == 16
+    assert not any(p.requires_grad for p in base.unet.parameters())
+    for a, b in zip(base.unet.parameters(), models.pipe.unet.parameters()):
+        assert torch.equal(a, b)
+    (tmp_path / "empty").mkdir()
+    for name, says in (("no/such/folder/here", "no folder"), (str(tmp_path / "empty"), "not a diffusers model"), ("./gone", "no folder")):
+        with pytest.raises(BaseModelError, match=says) as caught:
+            load_base(name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_weight_file_is_named(tmp_path):
+    import shutil
+
+    shutil.copytree(DATA / "tiny-sd", tmp_path / "sd")
+    weights = tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(BaseModelError, match="diffusion_pytorch_model.safetensors"):
+        load_base(str(tmp_path / "sd"))
+    weights.unlink()
+    with pytest.raises(BaseModelError, match="diffusion_pytorch_model.safetensors"):
+        load_base(str(tmp_path / "sd"))
+    shutil.copytree(DATA / "judge", tmp_path / "judge")
+    next((tmp_path / "judge").glob("*.safetensors")).write_bytes(b"x")
+    with pytest.raises(ValueError, match="judge"):
+        Judge.load(tmp_path / "judge")
