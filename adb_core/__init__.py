@@ -25,7 +25,7 @@ _SUBMODULE_OF = {
     "RECIPES": "recipes", "Recipe": "recipes", "Stage": "recipes", "recipe": "recipes",
     "Learner": "training", "StepRecord": "training", "TrainingError": "training", "train_stage": "training",
     "CheckpointError": "checkpoint", "load_checkpoint": "checkpoint", "save_checkpoint": "checkpoint",
-    "Result": "personalization", "personalize": "personalization",
+    "Result": "personalization", "SavedResult": "personalization", "load_result": "personalization", "personalize": "personalization",
     "Generation": "generation", "PromptError": "generation", "generate": "generation",
     "data_dir": "paths", "data_path": "paths",
 }  # fmt: skip

@@ -13,7 +13,7 @@ import torch
 
 from .devices import pick_device
 from .paths import data_path
-from .toyworld.checks import BadFolder, check_model_folder
+from .toyworld.checks import BadFolder, check_clip_folder, check_model_folder
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -96,6 +96,57 @@ def load_base(
     for module in (parts["text_encoder"], parts["vae"], parts["unet"]):
         module.requires_grad_(False).eval().to(where)
     return Base(name=name, revision=revision or pinned, device=where, dtype=dtype, **parts)
+
+
+def load_judge(device: str = "cpu"):
+    """The bundled judge of the toy world's pictures, which scores a model from outside.
+
+    Returns:
+        An object with ``read(images)`` (label -> the likeliest word of each picture) and
+        ``identity(images)`` (unit vectors, (n, 64)), for uint8 images (n, 64, 64, 3). Where a
+        picture has no place, no accessory, ..., its word is "plain" or "none".
+
+    Raises:
+        BaseModelError: the bundled judge is missing or damaged.
+    """
+    from .toyworld.judge import Judge
+
+    try:
+        return Judge.load(data_path("judge")).to(pick_device(device))
+    except (FileNotFoundError, ValueError) as error:
+        raise BaseModelError(f"the judge cannot be loaded: {error}") from error
+
+
+@dataclass
+class Clip:
+    """A CLIP model (``transformers.CLIPModel``) with its tokenizer and image processor."""
+
+    name: str
+    model: torch.nn.Module
+    tokenizer: object
+    processor: object
+
+
+def load_clip(name: str = "tiny", device: str = "cpu") -> Clip:
+    """A CLIP that compares pictures with pictures and with texts.
+
+    Args:
+        name: "tiny" (bundled; knows the toy world only), a hub id such as
+            "openai/clip-vit-large-patch14", or a folder.
+
+    Raises:
+        BaseModelError: missing, damaged or unreachable.
+    """
+    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    try:
+        source = check_clip_folder(data_path("tiny-clip")) if name == "tiny" else name
+        model = CLIPModel.from_pretrained(source, dtype=torch.float32).requires_grad_(False).eval()
+        return Clip(name, model.to(pick_device(device)), CLIPTokenizer.from_pretrained(source),
+                    CLIPImageProcessor.from_pretrained(source))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:240]
+        raise BaseModelError(f"the CLIP {name!r} cannot be loaded: {reason}") from error
 
 
 def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str) -> dict:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from .checkpoint import Progress, load_checkpoint, save_checkpoint
 from .concept import Augmentation, Concept
 from .files import atomic_save_pretrained, atomic_write_json, atomic_write_text
 from .recipes import Recipe, recipe as named_recipe
-from .training import Learner, StepRecord, TrainingError, make_optimizer, train_stage
+from .training import Learner, StepRecord, make_optimizer, train_stage
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .base import Base
 
 CHECKPOINT = "checkpoint.safetensors"
+MARKER = "adb.json"  # in a saved model: which word it learned
 
 
 @dataclass
@@ -72,11 +73,86 @@ class Result:
             self.pipeline().save_pretrained(target, safe_serialization=True)
             self.token.save(target / "learned_embeds.safetensors")
             atomic_write_text(target / "README.md", model_card(self))
+            atomic_write_json(target / MARKER, self._marker())
 
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         atomic_save_pretrained(write, folder, staging=folder.parent)
         return folder
+
+    def _marker(self) -> dict:
+        """What :func:`load_result` needs to know beyond the weights."""
+        learner = self.learner
+        return {
+            "format": 1, "subject": self.subject, "placeholder": learner.concept.placeholder, "category": learner.concept.category,
+            "words": list(self.token.words), "concept": learner.concept.name, "recipe": learner.recipe.name,
+            "base": learner.base.name, "revision": learner.base.revision, "seed": learner.seed,
+        }
+
+
+@dataclass(frozen=True)
+class SavedResult:
+    """A saved model with the word it learned; :func:`adb_core.generate` takes it like a :class:`Result`.
+
+    Attributes:
+        base: the loaded parts, as of any model folder.
+        subject: what ``{}`` in a prompt becomes; words: all words of the placeholder, one a vector.
+        info: everything that ``adb.json`` says.
+    """
+
+    base: Base
+    subject: str
+    placeholder: str
+    category: str
+    words: tuple[str, ...]
+    info: dict
+
+    @property
+    def token(self) -> SavedResult:
+        """Itself: it expands prompts as the token did that was trained."""
+        return self
+
+    def expand(self, prompt: str) -> str:
+        """Write out all vectors of the placeholder, as the tokenizer needs it."""
+        return prompt.replace(self.placeholder, " ".join(self.words))
+
+    def pipeline(self):
+        """A plain diffusers pipeline that shares the modules of ``base``."""
+        return self.base.pipeline()
+
+
+def read_marker(folder: str | Path) -> dict:
+    """``adb.json`` of a folder that :meth:`Result.save_pretrained` wrote.
+
+    Raises:
+        BaseModelError: it is missing or damaged.
+    """
+    from .base import BaseModelError
+
+    path = Path(folder) / MARKER
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(info[key], str) for key in ("subject", "placeholder", "category")) and info["words"]:
+            return info
+        reason = "an entry is not a text"
+    except FileNotFoundError as error:
+        raise BaseModelError(f"{folder} is not a saved result: it has no {MARKER}; give the model folder that training wrote") from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        reason = str(error)
+    raise BaseModelError(f"{path} is damaged ({reason}): train again, or copy the folder again")
+
+
+def load_result(folder: str | Path, *, device: str = "auto") -> SavedResult:
+    """Load what :meth:`Result.save_pretrained` wrote, ready for :func:`adb_core.generate`.
+
+    Raises:
+        BaseModelError: not such a folder, or a part of it is missing or damaged.
+    """
+    from .base import load_base
+
+    info = read_marker(folder)
+    base = load_base(str(folder), device=device)
+    return SavedResult(base, info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info)
 
 
 def model_card(result: Result) -> str:
@@ -122,7 +198,7 @@ def personalize(
     out: str | Path | None = None, resume: bool = True, save_every: int = 50, view_count: int = 16,
     augmentation: Augmentation = Augmentation(), accelerator: Accelerator | None = None, progress: bool = False,
     on_step: Callable[[StepRecord], None] | None = None, on_stage: Callable[[Result, int], None] | None = None,
-    in_place: bool = False,
+    on_start: Callable[[Result], None] | None = None, in_place: bool = False,
 ) -> Result:
     """Run a recipe.
 
@@ -132,7 +208,7 @@ def personalize(
         resume: go on from a checkpoint in ``out``; the result equals an uninterrupted run's.
         save_every: steps between checkpoints.
         on_step: called with every record; on_stage: called with the result so far and the
-            number of the stage that just ended.
+            number of the stage that just ended; on_start: called with the result before the first step.
 
     Raises:
         CheckpointError: ``out`` holds another run's checkpoint.
@@ -149,6 +225,8 @@ def personalize(
         if resume and path.exists():
             at, optimizer = load_checkpoint(path, learner)
             history = _read_history(path.parent, at, plan)
+    if on_start is not None:
+        on_start(result)
     for number in range(at.stage, len(plan.stages)):
         _run_stage(result, number, at if number == at.stage else Progress(number, 0), optimizer, history, path,
                    save_every, accelerator, progress, on_step)
@@ -168,7 +246,6 @@ def _run_stage(result, number, at: Progress, optimizer, history, path, save_ever
     optimizer = optimizer or make_optimizer(learner, stage)
     steps = train_stage(learner, stage, accelerator=accelerator, optimizer=optimizer, start=at.step)
     bar = tqdm(total=stage.steps, initial=at.step, desc=stage.name, unit="step", disable=not progress)
-    done, saved = at.step, at.step
 
     def save(progress_: Progress, moments) -> None:
         if path is not None and (accelerator is None or accelerator.is_main_process):
@@ -176,27 +253,50 @@ def _run_stage(result, number, at: Progress, optimizer, history, path, save_ever
             save_checkpoint(path, learner, progress_, moments)
 
     try:
-        for record in steps:
-            history.append(record)
-            done = record.step
-            bar.update()
-            bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
-            if done % save_every == 0 and done < stage.steps:
-                save(Progress(number, done), optimizer)
-                saved = done
-            if on_step is not None:
-                on_step(record)
-    except KeyboardInterrupt:
-        steps.close()
-        if done > saved:
-            save(Progress(number, done), optimizer)
-        raise
-    except TrainingError:
-        steps.close()
-        raise
+        with deferred_interrupt() as interrupted:
+            for record in steps:
+                history.append(record)
+                done = record.step
+                bar.update()
+                bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+                try:
+                    if on_step is not None:
+                        on_step(record)
+                    if interrupted():
+                        raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    save(Progress(number, done), optimizer)
+                    raise
+                if done % save_every == 0 and done < stage.steps:
+                    save(Progress(number, done), optimizer)
     finally:
+        steps.close()
         bar.close()
     save(Progress(number + 1, 0), None)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within, Ctrl-C waits until the step is over, so that weights and step count agree.
+
+    Yields a function that says whether it was pressed; a second press acts at once. Only the
+    main thread can do this; elsewhere nothing changes.
+    """
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def note(number, frame) -> None:
+        pressed.append(number)
+        if len(pressed) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---------------------------------------------------------------- history on disk

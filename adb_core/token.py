@@ -75,7 +75,7 @@ class ConceptToken:
         table = self._table()
         start = table[source].mean(0, keepdim=True) if init == "category" or len(source) > 1 else table[source]
         self.initial = start.float().repeat(vectors, 1).clone()  # (v, d)
-        self.rows = torch.nn.Parameter(self.initial.clone())
+        self.rows = torch.nn.Parameter(self.initial.clone(), requires_grad=False)  # a stage switches it on
         self.bake()
 
     def _table(self) -> Tensor:

@@ -245,6 +245,26 @@ def test_resumed_equals_uninterrupted(tmp_path, stop):
     assert [(r.stage, r.step, r.loss) for r in whole.history] == [(r.stage, r.step, r.loss) for r in again.history]
 
 
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, monkeypatch):
+    """A signal inside the optimizer must not leave half-updated weights in the checkpoint."""
+    plan = short(recipe("dreambooth"), steps=4)
+    whole = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "a")
+    step = torch.optim.AdamW.step
+
+    def interrupted(self, *args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b")
+    assert read_header(tmp_path / "b" / CHECKPOINT)["progress"] == {"stage": 0, "step": 1}
+    again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b")
+    a, b = weights(whole.learner), weights(again.learner)
+    assert all(torch.equal(a[n], b[n]) for n in a)
+
+
 CHILD = """
 import sys; sys.path[:0] = [{root!r}, {tests!r}]
 import torch; torch.set_num_threads(1)

@@ -1,0 +1,73 @@
+"""The comparison of recipes: concepts x seeds x complex prompts, with bootstrap intervals.
+
+    python benchmarks/compare_recipes.py [--split held_out] [--recipes ...] [--seeds 0 1 2]
+
+Each cell (recipe, concept, seed) is one JSON file under out/compare/<split>/; run again to go on
+after an interruption. The held-out half is for reporting: tune with tune.py, on the other half.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from adb_core.concept import bundled_concepts
+from adb_core.files import atomic_write_json, atomic_write_text
+from adb_core.recipes import RECIPES, recipe
+from cells import make_cell, pooled, prompt_set, table, tools, weights_digest
+from timing import bundled_base
+
+BASE = "base"
+DEFAULT = (BASE, "textual_inversion", "dreambooth", "ti_dreambooth", "attndreambooth", "attndreambooth_fast", "without_regularizer")
+COLUMNS = {
+    "text": "text", "identity": "identity", "clip_t": "CLIP-T", "clip_i": "CLIP-I", "category": "category kept",
+    "leakage": "background leakage", "leakage_named": "the same, named places", "pointing": "[V] on the subject", "iou": "IoU of [V]",
+    "ratio": "[V] / category", "overlap_others": "overlap with other words", "drift_pixels": "drift (pixels)", "drift_clip_i": "drift (CLIP-I)",
+}
+
+
+def run(args, base) -> dict[str, list[dict]]:
+    """Every cell, recipe by recipe within a concept and seed: a stopped run is balanced."""
+    names, found, model = bundled_concepts()[args.split], tools(base), weights_digest(base)
+    prompts = prompt_set(args.prompts, args.prompt_count)
+    jobs = [(seed, name, which) for seed in args.seeds for name in names for which in args.recipes]
+    rows: dict[str, list[dict]] = {which: [] for which in args.recipes}
+    for seed, name, which in tqdm(jobs, unit="cell"):
+        plan = None if which == BASE else recipe(which)
+        # The pictures' seeds differ between training seeds: all of them are different noise.
+        seeds = [100 * seed + k for k in range(args.images)]
+        path = args.out / args.split / which / f"{name}-{seed}.json"
+        rows[which].append(make_cell(path, base, name, plan, seed, prompts, seeds, model, found))
+    return rows
+
+
+def summary(rows: dict[str, list[dict]]) -> dict:
+    """The table's numbers as JSON says them."""
+    return {which: {score: found._asdict() for score in COLUMNS if (found := pooled(cells, score))} for which, cells in rows.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=("tuning", "held_out"), default="held_out")
+    parser.add_argument("--recipes", nargs="+", choices=(BASE, *RECIPES), default=list(DEFAULT))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2)")
+    parser.add_argument("--prompts", choices=("simple", "compositional", "complex"), default="complex")
+    parser.add_argument("--prompt-count", type=int, help="use only so many of the prompts")
+    parser.add_argument("--images", type=int, default=1, help="pictures of each prompt in each cell")
+    parser.add_argument("--out", type=Path, default=Path("out/compare"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    rows = run(args, bundled_base(args.device))
+    text = table(rows, COLUMNS)
+    atomic_write_text(args.out / args.split / "table.md", text + "\n")
+    atomic_write_json(args.out / args.split / "summary.json", summary(rows))
+    print(f"\n{args.split}: mean [95 % interval over concepts], {args.prompts} prompts, seeds {args.seeds}\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Fair comparisons: both sides in one process, turn by turn, and a ratio with its spread."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Ratio(NamedTuple):
+    """Median of the rounds' ratios, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f}x ({self.low:.2f} to {self.high:.2f})"
+
+
+def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
+    """Round by round, how many times as long as the reference; median and quartiles over the rounds."""
+    if len(times) != len(reference) or not len(times):
+        raise ValueError(f"both sides need the same number of rounds, got {len(times)} and {len(reference)}")
+    each = np.asarray(times, float) / np.asarray(reference, float)
+    low, median, high = np.quantile(each, [0.25, 0.5, 0.75])
+    return Ratio(float(median), float(low), float(high))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until an accelerator has done what it was told; the CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def clock(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds that one call takes."""
+    synchronize(device)
+    began = time.perf_counter()
+    action()
+    synchronize(device)
+    return time.perf_counter() - began
+
+
+def interleave(sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2) -> dict[str, list[float]]:
+    """Time every side once a round; whoever goes first changes from round to round.
+
+    A machine that slows down for a while then slows all sides alike.
+    """
+    for action in sides.values():
+        for _ in range(warmup):
+            action()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    names = list(sides)
+    for turn in range(rounds):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            times[name].append(clock(sides[name], device))
+    return times
+
+
+def machine(device: torch.device) -> str:
+    """One line on what this was measured on."""
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def bundled_base(device: str = "auto"):
+    """The bundled model, or one line that says what is missing."""
+    from adb_core.base import BaseModelError, load_base
+
+    try:
+        return load_base("tiny", device=device)
+    except (BaseModelError, FileNotFoundError) as error:
+        sys.exit(f"this benchmark needs the bundled model: {error}")
+
+
+def verdict(value: float, bar: float) -> str:
+    """Whether a value that should be small is."""
+    return f"{'within' if value <= bar else 'OVER'} the bar of {bar:g}"
