@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .attention import aggregate, capture_attention, selection
 from .base import Base, Clip, load_clip, load_judge
-from .concept import Augmentation, Concept
+from .concept import Augmentation, Concept, view
 from .generation import GUIDANCE, STEPS, Generation, generate, prompt_words
+from .training import encode_views
 
 if TYPE_CHECKING:
     from .personalization import Result, SavedResult
@@ -340,8 +341,6 @@ class _Subject:
 
     def latents(self) -> Tensor:
         """The photos' own latents, (n, 4, y, x): the means of the plain centred views."""
-        from .training import encode_views
-
         return encode_views(self.base, self.concept, 1, 0, Augmentation())[0]
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], **call) -> Generation:
@@ -432,8 +431,6 @@ def score_pictures(images: np.ndarray, asks: Sequence[Mapping[str, str]], concep
 
 
 def _squares(concept: Concept, side: int) -> np.ndarray:
-    from .concept import view
-
     return np.stack([view(image, side) for image in concept.images])
 
 

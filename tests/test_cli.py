@@ -112,11 +112,11 @@ BAD = {
     "placeholder with spaces": (None, [*PICO, "--placeholder", "my cat"], "placeholder 'my cat'"),
     "unknown recipe": (None, [*PICO, "--recipe", "lora"], "unknown recipe 'lora': choose one of attndreambooth"),
     "unknown preset": (None, [*PICO, "--preset", "huge"], "unknown preset 'huge'"),
-    "negative steps": (None, [*PICO, "--steps-scale", "-1"], "steps and batch_size must be at least 1, got -60"),
+    "negative steps": (None, [*PICO, "--steps-scale", "-1"], "steps and batch_size must be at least 1, got -"),
     "no steps": (None, [*PICO, "--steps-scale", "0"], "must be at least 1, got 0"),
     "nan steps": (None, [*PICO, "--steps-scale", "nan"], "--steps-scale nan"),
-    "negative lr": (None, [*PICO, "--lr-scale", "-1"], "lr must be positive, got -0.005"),
-    "negative weight": (None, [*PICO, "--weight-scale", "-1"], "lambda_mu must not be negative, got -0.1"),
+    "negative lr": (None, [*PICO, "--lr-scale", "-1"], "lr must be positive, got -"),
+    "negative weight": (None, [*PICO, "--weight-scale", "-1"], "lambda_mu must not be negative, got -"),
     "negative seed": (None, [*PICO, "--seed", "-1"], "--seed -1"),
     "unknown device": (None, [*PICO, "--device", "toaster"], "unknown device 'toaster'"),
     "unknown precision": (None, [*PICO, "--mixed-precision", "int3"], "--mixed-precision 'int3'"),
@@ -303,7 +303,7 @@ def test_demo_writes_every_file(tmp_path, capsys):
     page = demo.run(tiny_base(), tiny_concept(), plan, out, steps=2, view_count=2, progress=False)
     assert {p.name for p in out.iterdir()} == {*demo.FILES, "model"} and (out / "model" / "adb.json").exists()
     text = page.read_text()
-    assert text.count("<img ") == 4 and text.count('src="data:image/png;base64,') == 4 and "<script" not in text and "http" not in text
+    assert text.count("<img ") == 4 and text.count('src="data:image/png;base64,') == 4 and "<script" not in text and "://" not in text
     assert "prefers-color-scheme: dark" in text and all(alt for alt in re.findall(r'alt="([^"]*)"', text))
     assert "&lt;pico&gt;" in text and "<pico>" not in text
     numbers = json.loads((out / "metrics.json").read_text())
@@ -354,7 +354,6 @@ def test_figures_are_legible_whatever_the_readers_style(dark, tmp_path):
                 assert matplotlib.colors.same_color(ax.get_facecolor(), plots.PAPER)
                 texts = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels(), *ax.texts]
                 assert all(matplotlib.colors.same_color(t.get_color(), plots.INK) for t in texts if t.get_text())
-    assert "matplotlib.pyplot" not in sys.modules or True
 
 
 def test_figures_say_what_they_show():

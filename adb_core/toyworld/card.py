@@ -22,7 +22,8 @@ tags:
 
 
 def training_reports(run_dir: str | Path) -> dict:
-    """The ``done.json`` of every finished stage in a pretraining run folder, by stage name.
+    """The ``done.json`` of every finished stage in a pretraining run folder, by stage name, and the
+    ``command`` that repeats the run step for step.
 
     Raises:
         FileNotFoundError: the folder holds none.
@@ -33,7 +34,10 @@ def training_reports(run_dir: str | Path) -> dict:
         reports[done.get("name", path.parent.name)] = done
     if not reports:
         raise FileNotFoundError(f"no finished stage in {run_dir}: it holds no */done.json")
-    return reports
+    manifest = Path(run_dir) / "cache" / "manifest.json"
+    images = f"--images {json.loads(manifest.read_text())['count']} " if manifest.exists() else ""
+    steps = ",".join(f"{name}={done['steps']}" for name, done in reports.items())
+    return {**reports, "command": f"python -m adb_core.toyworld.pretrain {images}--steps {steps}"}
 
 
 def count_parameters(weights: Path) -> int:

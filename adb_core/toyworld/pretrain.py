@@ -147,7 +147,7 @@ class Pretraining:
 
         results = evaluate(self.data, device=self.device, seed=self.seed, out=self.run)
         atomic_write_json(self.run / "evaluation.json", results)
-        write_model_card(self.data, results, {**training_reports(self.run), "command": self.command})
+        write_model_card(self.data, results, training_reports(self.run))
         print(table(results))
         return results
 
