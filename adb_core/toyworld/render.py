@@ -137,7 +137,7 @@ def _strokes(p: Pen, rng: np.random.Generator) -> None:
 
 def _raster(svg: str) -> np.ndarray:
     """SVG -> uint8 (64, 64, 3)."""
-    png = resvg_py.svg_to_bytes(svg_string=svg)
+    png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)  # there is no text, and fonts load slowly
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
 
