@@ -45,11 +45,13 @@ def identity(learner: Learner) -> dict[str, str]:
     pictures = [str(i.shape).encode() + i.tobytes() for i in concept.images]
     table = base.text_encoder.get_input_embeddings().weight.detach().float().cpu().numpy().tobytes()
     probe = next(p for n, p in base.vae.named_parameters()).detach().float().cpu().numpy().tobytes()
+    # diffusers keeps notes of its own under "_...", in an order that changes from process to process
+    config = {k: v for k, v in base.unet.config.items() if not k.startswith("_")}
     views = json.dumps([learner.view_count, asdict(learner.augmentation), learner.seed])
     return {
         "concept": digest(concept.placeholder.encode(), concept.category.encode(), *pictures),
         "recipe": digest(json.dumps(asdict(learner.recipe), sort_keys=True).encode(), views.encode()),
-        "base model": digest(str(base.revision).encode(), json.dumps(dict(base.unet.config), sort_keys=True, default=str).encode(), table, probe),
+        "base model": digest(str(base.revision).encode(), json.dumps(config, sort_keys=True, default=str).encode(), table, probe),
     }
 
 

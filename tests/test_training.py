@@ -350,7 +350,8 @@ assert "adb_core" not in sys.modules
 np.save({str(tmp_path / 'image.npy')!r}, (image * 255).round().astype(np.uint8))
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "image.npy"), ours)
+    # another process may sum in another order: at most the last of 256 levels may differ
+    assert np.abs(np.load(tmp_path / "image.npy").astype(int) - ours).max() <= 1
     card = (folder / "README.md").read_text()
     assert "<pico>" in card and "attndreambooth" in card and "licence" in card
 
