@@ -53,18 +53,11 @@ def advise(gpu_gib: float | None) -> str:
 def _cpu() -> str:
     import torch
 
+    from .devices import has_bf16
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     bf16 = "with bfloat16 instructions" if has_bf16() else "without bfloat16 instructions (bf16 would be slow here)"
     return f"{cores} usable cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}, {bf16}"
-
-
-def has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware; elsewhere that type is several times slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False  # not Linux: unknown, so do not advise it
-    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _memory() -> str:

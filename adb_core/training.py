@@ -110,7 +110,6 @@ class Batch:
 
 def draw_batch(means: Tensor, deviations: Tensor, prompt_count: int, size: int, steps: int, rng: np.random.Generator) -> Batch:
     """Draw a batch on the CPU's generator, so that every device sees the same one."""
-    # Photos take turns; which of a photo's views is random.
     rows = rng.integers(len(means), size=size)
     prompts = rng.integers(prompt_count, size=size)
     timesteps = torch.from_numpy(rng.integers(steps, size=size))
@@ -257,7 +256,8 @@ def train_stage(
     index = [s.name for s in learner.recipe.stages].index(stage.name)
     parameters = learner.parameters(stage)
     optimizer = optimizer or make_optimizer(learner, stage)
-    words = _prepare_words(learner, stage)
+    learner.token.bake()
+    words = _Words(learner, stage)
     prior = _Prior.sample(learner) if stage.prior_weight else None
     scheduler = learner.base.scheduler
     capture_needed = stage.regularized or watch
@@ -281,11 +281,6 @@ def train_stage(
             if words.moving and step + 1 == stage.steps:
                 learner.token.bake()
             yield _record(stage, step, torch.stack(numbers).mean(0), grad_norm, layers, optimizer, began, accelerator)
-
-
-def _prepare_words(learner: Learner, stage: Stage) -> _Words:
-    learner.token.bake()
-    return _Words(learner, stage)
 
 
 def _freeze(parameters) -> None:

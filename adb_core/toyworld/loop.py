@@ -35,6 +35,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from ..devices import has_bf16
 from ..files import atomic_write_bytes, atomic_write_json, atomic_write_text, explain_disk_full, sweep
 
 WARM_STEPS = 5  # not timed: the first steps pay for allocation and kernel selection
@@ -117,22 +118,6 @@ def lr_factor(settings: Fit, step: int, total: int | None, warmup: int) -> float
         rise = 0.5 * (1 - math.cos(math.pi * progress / 0.25))
         return 0.04 + 0.96 * rise
     return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
-
-
-def has_bf16(device: torch.device | str) -> bool:
-    """Whether bf16 is quicker than float32 here: only with bf16 instructions (see library facts)."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
-        return False
-    try:
-        flags = torch.cpu.get_capabilities()
-        return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-    except (AttributeError, RuntimeError):  # older torch
-        info = Path("/proc/cpuinfo")
-        text = info.read_text() if info.exists() else ""
-        return "avx512_bf16" in text or "amx_bf16" in text
 
 
 def autocast(device: torch.device | str, bf16: bool | None = None):
