@@ -1,12 +1,15 @@
 # make demo    a first result, written under out/
 # make lab     JupyterLab on the notebooks
-# make test    the tests          (make test ARGS="-m slow" for the long ones)
+# make test    the tests, then the notebooks   (make test ARGS="-m slow" for others)
+# make notebooks   build and execute the notebooks, store what they print
+# make address URL=https://github.com/OWNER/NAME   for the Colab badges of your copy
+# make browser     Chromium for the browser test, on Debian and Ubuntu
 #
 # All of them first make .venv, once. Another Python: make PYTHON=python3.11 demo
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test clean
+.PHONY: help setup demo lab test notebooks address browser clean
 
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && echo "$$p" && break; done),python3)
@@ -28,6 +31,19 @@ lab: setup
 
 test: setup
 	@$(VENV_PYTHON) -m pytest $(ARGS)
+ifeq ($(ARGS),)
+	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+endif
+
+notebooks: setup
+	@$(VENV_PYTHON) tools/notebooks.py run $(ARGS)
+
+address: setup
+	@$(VENV_PYTHON) tools/notebooks.py address $(URL)
+
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \
+		echo "Chromium could not be installed (it needs apt and its rights); the browser test will be skipped."
 
 # The rest of out/ stays: a pretraining run lies there for hours before its result is in data/.
 clean:

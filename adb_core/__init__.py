@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 # Public name -> the submodule that defines it. A name must not also be a submodule's:
 # importing that submodule would put the module in the name's place.
 _SUBMODULE_OF = {
-    "Base": "base", "BaseModelError": "base", "load_base": "base",
+    "Base": "base", "BaseModelError": "base", "load_base": "base", "load_clip": "base", "load_judge": "base",
     "Augmentation": "concept", "Concept": "concept", "ConceptError": "concept", "bundled_concepts": "concept",
     "ConceptToken": "token", "Drift": "token", "Projection": "token", "TokenError": "token",
     "aggregate": "attention", "capture_attention": "attention", "selection": "attention",
@@ -26,7 +26,8 @@ _SUBMODULE_OF = {
     "Learner": "training", "StepRecord": "training", "TrainingError": "training", "train_stage": "training",
     "CheckpointError": "checkpoint", "load_checkpoint": "checkpoint", "save_checkpoint": "checkpoint",
     "Result": "personalization", "SavedResult": "personalization", "load_result": "personalization", "personalize": "personalization",
-    "Generation": "generation", "PromptError": "generation", "generate": "generation",
+    "Generation": "generation", "PromptError": "generation", "Recording": "generation", "generate": "generation", "record": "generation",
+    "Interval": "metrics", "bootstrap": "metrics", "evaluate_result": "metrics",
     "data_dir": "paths", "data_path": "paths",
 }  # fmt: skip
 

@@ -5,6 +5,8 @@ This module is the only one of the core that knows the toy world's model exists.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +56,8 @@ class Base:
 
     def pipeline(self) -> StableDiffusionPipeline:
         """A plain diffusers pipeline that shares these modules."""
-        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+        with quiet():
+            from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
         pipeline = StableDiffusionPipeline(
             vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
@@ -63,6 +66,21 @@ class Base:
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within, transformers neither draws a bar for each part nor remarks that torchvision is missing, which nothing needs."""
+    from transformers.utils import logging
+
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar() if bar else None
 
 
 def load_base(
@@ -137,31 +155,34 @@ def load_clip(name: str = "tiny", device: str = "cpu") -> Clip:
     Raises:
         BaseModelError: missing, damaged or unreachable.
     """
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
     try:
-        source = check_clip_folder(data_path("tiny-clip")) if name == "tiny" else name
-        model = CLIPModel.from_pretrained(source, dtype=torch.float32).requires_grad_(False).eval()
-        return Clip(name, model.to(pick_device(device)), CLIPTokenizer.from_pretrained(source),
-                    CLIPImageProcessor.from_pretrained(source))
+        with quiet():
+            from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+            source = check_clip_folder(data_path("tiny-clip")) if name == "tiny" else name
+            model = CLIPModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True).requires_grad_(False).eval()
+            return Clip(name, model.to(pick_device(device)), CLIPTokenizer.from_pretrained(source),
+                        CLIPImageProcessor.from_pretrained(source))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:240]
         raise BaseModelError(f"the CLIP {name!r} cannot be loaded: {reason}") from error
 
 
 def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str) -> dict:
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    with quiet():
+        from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+        from transformers import CLIPTextModel, CLIPTokenizer
 
     common = {"revision": revision, "use_safetensors": True}
     try:
-        return {
-            "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
-            "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **common),
-            "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **common),
-            "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **common),
-            "scheduler": DDPMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision),
-        }
+        with quiet():
+            return {
+                "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
+                "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **common),
+                "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **common),
+                "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **common),
+                "scheduler": DDPMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision),
+            }
     except Exception as error:  # the libraries raise a dozen kinds for "not there"
         raise BaseModelError(_explain(name, revision, error)) from error
 

@@ -339,7 +339,7 @@ def generate(
     prompts: Annotated[list[str], typer.Argument(help="Texts. For a personalized model each has one {} where the thing goes.")],
     model: Model = "tiny",
     seed: Annotated[list[int], typer.Option("--seed", help="Of the noise; give it several times for several pictures a prompt.")] = [0],  # noqa: B006
-    steps: Steps = 25, guidance: Guidance = 5.0, device: Device = "auto",
+    steps: Steps = 25, guidance: Guidance = 3.0, device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", help="The picture to write: one row a prompt, one column a seed.")] = Path("out/generated.png"),
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
@@ -378,7 +378,7 @@ def attention(
     prompt: Annotated[str, typer.Argument(help="A text. For a personalized model it has one {} where the thing goes.")],
     model: Model = "tiny",
     word: Annotated[Optional[list[str]], typer.Option("--word", help="Show only this word; may be given several times. All words by default.")] = None,
-    seed: Seed = 0, steps: Steps = 25, guidance: Guidance = 5.0, device: Device = "auto",
+    seed: Seed = 0, steps: Steps = 25, guidance: Guidance = 3.0, device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", help="The picture to write.")] = Path("out/attention.png"),
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:

@@ -92,6 +92,10 @@ class Concept:
             raise ConceptError(f"unknown concept {name!r}: choose one of {', '.join(known['tuning'] + known['held_out'])}, or give a folder")
         return cls.from_folder(data_path("concepts", name))
 
+    def squares(self, side: int) -> np.ndarray:
+        """All images cropped to their middle square and resized, uint8 (n, side, side, 3)."""
+        return np.stack([view(image, side) for image in self.images])
+
 
 def bundled_concepts() -> dict[str, list[str]]:
     """Names of the bundled concepts: {"tuning": [...], "held_out": [...]}."""

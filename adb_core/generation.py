@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .attention import aggregate, capture_attention, selection
+from .attention import aggregate, capture_attention, grid_size, selection, upsample
 
 if TYPE_CHECKING:
     from .base import Base
     from .personalization import Result
 
-STEPS, GUIDANCE = 25, 5.0
+STEPS, GUIDANCE = 25, 3.0  # Stable Diffusion is usually sampled with 7.5; the bundled model does best with 3
 
 
 class PromptError(ValueError):
@@ -170,3 +170,75 @@ def _join(parts, jobs) -> Generation:
         n = max(p[2].shape[2] for p in parts)
         maps = np.concatenate([np.pad(p[2].numpy(), ((0, 0), (0, 0), (0, n - p[2].shape[2]), (0, 0), (0, 0))) for p in parts])
     return Generation(images, tuple(t for t, _ in jobs), tuple(s for _, s in jobs), words, maps)
+
+
+# ---------------------------------------------------------------- every map, for looking at
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One picture and every cross-attention map of the words that made it.
+
+    Attributes:
+        image: uint8 (h, w, 3), RGB; prompt: as the model read it; words: of the maps' last axis.
+        layers: layer name -> float16 (t, heads, y, x, n), every sampling step and head.
+    """
+
+    image: np.ndarray
+    prompt: str
+    words: tuple[str, ...]
+    layers: dict[str, np.ndarray]
+
+    @property
+    def steps(self) -> int:
+        return next(iter(self.layers.values())).shape[0]
+
+    def map(self, word: str, *, layer: str | None = None, step: int | None = None, head: int | None = None,
+            size: tuple[int, int] | None = None) -> np.ndarray:
+        """One map, float32 (y, x): of one layer, step and head, or the mean over those left out.
+
+        Args:
+            step: counted from 0; size: (height, width), by default the largest map's own.
+
+        Raises:
+            PromptError: no such word, layer, step or head; the message lists what there is.
+        """
+        if word not in self.words:
+            raise PromptError(f"the prompt has no word {word!r}: choose from {', '.join(self.words)}")
+        if layer is not None and layer not in self.layers:
+            raise PromptError(f"there is no layer {layer!r}: choose from {', '.join(self.layers)}")
+        if step is not None and not 0 <= step < self.steps:
+            raise PromptError(f"there is no sampling step {step}: choose from 0 to {self.steps - 1}")
+        used = self.layers if layer is None else {layer: self.layers[layer]}
+        times = slice(None) if step is None else slice(step, step + 1)
+        picked = {name: maps[times, ..., self.words.index(word)].astype(np.float32).mean(0) for name, maps in used.items()}  # (h, y, x)
+        if head is not None and not all(0 <= head < len(maps) for maps in picked.values()):
+            raise PromptError(f"not every layer has a head {head}: choose from 0 to {min(map(len, picked.values())) - 1}")
+        size = size or max(maps.shape[1:] for maps in picked.values())
+        means = [torch.from_numpy(maps.mean(0) if head is None else maps[head]) for maps in picked.values()]  # (y, x) each
+        return torch.stack([upsample(m, size) for m in means]).mean(0).numpy()
+
+
+def record(model: Result | Base, prompt: str, *, seed: int = 0, steps: int = STEPS, guidance: float = GUIDANCE,
+           words: Sequence[str] | None = None) -> Recording:
+    """Draw one picture and keep the maps of its words in every layer, head and sampling step.
+
+    Raises:
+        PromptError: as :func:`generate`.
+    """
+    text = fill(prompt, model.subject) if hasattr(model, "subject") else prompt
+    pipeline = model.pipeline()
+    text = model.token.expand(text) if hasattr(model, "token") else text
+    names, groups = _word_groups(pipeline.tokenizer, text, words)
+    kept: dict[str, list[np.ndarray]] = {}
+    chosen = selection(pipeline.tokenizer.model_max_length, groups)
+    with capture_attention(pipeline.unet, chosen, grad=False, conditional_half=guidance > 1) as capture:
+        def keep(pipe, step, timestep, values):
+            for name, columns in capture.layers.items():  # (1, heads, q, n)
+                kept.setdefault(name, []).append(columns[0].unflatten(1, grid_size(columns.shape[2])).half().cpu().numpy())
+            return values
+
+        images = pipeline(text, num_inference_steps=steps, guidance_scale=guidance, output_type="np", callback_on_step_end=keep,
+                          generator=torch.Generator().manual_seed(int(seed))).images
+    image = (images[0] * 255).round().astype(np.uint8)
+    return Recording(image, text, tuple(names), {name: np.stack(maps) for name, maps in kept.items()})

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .attention import aggregate, capture_attention, selection
 from .base import Base, Clip, load_clip, load_judge
-from .concept import Augmentation, Concept, view
+from .concept import Augmentation, Concept
 from .generation import GUIDANCE, STEPS, Generation, generate, prompt_words
 from .training import encode_views
 
@@ -416,7 +416,7 @@ def score_pictures(images: np.ndarray, asks: Sequence[Mapping[str, str]], concep
     hits: dict[str, list[float]] = {}
     if judge is not None:
         read = judge.read(images)
-        values["identity"] = cosine_to_mean(judge.identity(images), judge.identity(_squares(concept, images.shape[1])))
+        values["identity"] = cosine_to_mean(judge.identity(images), judge.identity(concept.squares(images.shape[1])))
         values["text"], hits = found_shares(read, asks), attribute_hits(read, asks)
         values["category"] = np.array([float(word == concept.category) for word in read["category"]])
         trained = training_places(concept)
@@ -428,10 +428,6 @@ def score_pictures(images: np.ndarray, asks: Sequence[Mapping[str, str]], concep
         if len(texts):
             values["clip_t"] = paired_cosine(embedded, embed_texts(clip, texts))
     return values, hits
-
-
-def _squares(concept: Concept, side: int) -> np.ndarray:
-    return np.stack([view(image, side) for image in concept.images])
 
 
 # ---------------------------------------------------------------- all of it

@@ -48,7 +48,10 @@ class Result:
 
     def pipeline(self):
         """A plain diffusers pipeline that shares these modules."""
-        from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+        from .base import quiet
+
+        with quiet():
+            from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
         base, token = self.learner.base, self.learner.token
         token.bake()
@@ -225,6 +228,7 @@ def personalize(
         if resume and path.exists():
             at, optimizer = load_checkpoint(path, learner)
             history = _read_history(path.parent, at, plan)
+            result.history = tuple(history)
     if on_start is not None:
         on_start(result)
     for number in range(at.stage, len(plan.stages)):

@@ -125,8 +125,8 @@ def _grid_alt(row_labels: Sequence[str], column_labels: Sequence[str]) -> str:
     return f"A grid of pictures. Rows: {'; '.join(row_labels) or 'unlabelled'}. Columns: {'; '.join(column_labels) or 'unlabelled'}."
 
 
-def _show(ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None) -> None:
-    """A picture without axes; with ``heat`` (y, x) it turns grey and the map lies over it."""
+def _show(ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None, top: float | None = None) -> None:
+    """A picture without axes; with ``heat`` (y, x) it turns grey and the map lies over it, from 0 to ``top``."""
     ax.set(xticks=[], yticks=[], facecolor=PAPER)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -137,7 +137,7 @@ def _show(ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None) ->
         return
     h, w = image.shape[:2]
     ax.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
-    ax.imshow(heat, cmap="magma", alpha=0.65, extent=(-0.5, w - 0.5, h - 0.5, -0.5), interpolation="bilinear")
+    ax.imshow(heat, cmap="magma", vmin=0, vmax=max(float(heat.max()) if top is None else top, 1e-12), alpha=0.65, extent=(-0.5, w - 0.5, h - 0.5, -0.5), interpolation="bilinear")
 
 
 def _label(axes, row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
@@ -149,13 +149,14 @@ def _label(axes, row_labels: Sequence[str], column_labels: Sequence[str]) -> Non
 
 def attention_grid(
     images: Sequence[Sequence[np.ndarray]], maps: Sequence[Sequence[np.ndarray]], *, row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (), alt: str = "", size: float = 1.35,
+    column_labels: Sequence[str] = (), alt: str = "", size: float = 1.35, top: float | None = None,
 ) -> Figure:
     """Maps laid over their pictures: bright where the word is looked at from, grey elsewhere.
 
-    Every map has its own colour scale; its largest probability stands below it.
+    A map's largest probability stands below it.
 
     Args:
+        top: the probability of the brightest colour; None gives every map its own scale, from 0 to its largest.
         images: rows of uint8 (h, w, 3) pictures; maps: rows of float (y, x) maps of any size.
 
     Raises:
@@ -171,7 +172,7 @@ def attention_grid(
         for ax in row[len(pictures):]:
             _show(ax, None)
         for ax, image, heat in zip(row, pictures, heats):
-            _show(ax, image, heat)
+            _show(ax, image, heat, top)
             ax.set_xlabel(f"max {heat.max():.2f}", color=INK, fontsize=6)
     _label(axes, row_labels, column_labels)
     return figure

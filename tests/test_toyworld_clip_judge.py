@@ -380,12 +380,10 @@ def test_judge_rows_count_only_what_was_asked():
 def test_evaluate_end_to_end(data_dir, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "QUICK", evaluate.Counts(4, 4, 28, 2, 4, 1))
     monkeypatch.setattr(evaluate, "STEPS", 2)
-    stage = tmp_path / "run" / "unet"
-    stage.mkdir(parents=True)
-    (stage / "done.json").write_text(json.dumps(
-        {"name": "unet", "steps": 10, "seconds": 60.0, "seed": 0, "settings": {"batch": 8}}))
+    first = {"command": "first command", "hardware": "a machine", "stages": {"unet": {"steps": 10, "seconds": 60.0, "batch": 8, "seed": 0}}}
+    (data_dir / "tiny-sd" / card.RECORD).write_text(json.dumps([first]))
     code = evaluate.main(["--data", str(data_dir), "--quick", "--json", str(tmp_path / "out/e.json"), "--device",
-                          "cpu", "--card", str(tmp_path / "run")])
+                          "cpu", "--card"])
     assert code == 1  # random weights pass no bar
     said = capsys.readouterr().out
     assert "category word on the subject" in said and "FAIL" in said
@@ -393,7 +391,21 @@ def test_evaluate_end_to_end(data_dir, tmp_path, capsys, monkeypatch):
     assert {row["group"] for row in results["rows"]} >= {"VAE", "tiny-clip", "judge", "cross-attention maps", "speed"}
     assert (tmp_path / "out/evaluation-generated.png").exists() and (tmp_path / "out/evaluation-maps.png").exists()
     readme = (data_dir / "tiny-sd/README.md").read_text()
-    assert readme.startswith("---\nlicense: apache-2.0") and "| unet | 10 | 1.0 | 1 |" in readme
+    assert readme.startswith("---\nlicense: apache-2.0") and "| unet | 10 | 1.0 | 1 |" in readme and "first command" in readme
+
+
+def test_record_of_training_puts_the_earlier_run_first(tmp_path):
+    stage = tmp_path / "run" / "decoder"
+    stage.mkdir(parents=True)
+    (stage / "done.json").write_text(json.dumps({"name": "decoder", "steps": 5, "seconds": 2.0, "seed": 0, "settings": {"batch": 8}}))
+    (tmp_path / "start/tiny-sd").mkdir(parents=True)
+    (tmp_path / "start/tiny-sd" / card.RECORD).write_text(json.dumps([{"command": "first"}]))
+    both = card.training_record(tmp_path / "run", tmp_path / "start")
+    assert both[0] == {"command": "first"}
+    assert both[1]["command"] == "python -m adb_core.toyworld.pretrain --from data --steps decoder=5"
+    assert len(card.training_record(tmp_path / "run")) == 1
+    with pytest.raises(FileNotFoundError, match="no finished stage"):
+        card.training_record(tmp_path / "none")
 
 
 @pytest.mark.parametrize("harm", ["no folder", "no index", "truncated", "missing", "no part", "bad json"])

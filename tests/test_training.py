@@ -339,7 +339,7 @@ def test_bad_checkpoint_files_give_one_line(tmp_path):
 
 def test_saved_model_gives_the_same_pictures_in_plain_diffusers(tmp_path):
     result = personalize(tiny_base("sd21"), tiny_concept(), short(recipe("attndreambooth")), view_count=2)
-    ours = generate(result, "a photo of a {}", seeds=[5], steps=3).images[0]
+    ours = generate(result, "a photo of a {}", seeds=[5], steps=3, guidance=5.0).images[0]
     folder = result.save_pretrained(tmp_path / "model")
     code = f"""
 import sys, numpy as np, torch

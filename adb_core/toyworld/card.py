@@ -10,6 +10,8 @@ from .evaluate import show
 from .grammar import ACCESSORY_PHRASES, PLACE_PHRASES, RELATION_PHRASES, STYLE_PHRASES
 from .scene import CATEGORIES, COLORS, OBJECTS
 
+RECORD = "training.json"
+
 FRONT = """---
 license: apache-2.0
 library_name: diffusers
@@ -21,23 +23,46 @@ tags:
 """
 
 
-def training_reports(run_dir: str | Path) -> dict:
-    """The ``done.json`` of every finished stage in a pretraining run folder, by stage name, and the
-    ``command`` that repeats the run step for step.
+def training_record(run_dir: str | Path, start: str | Path | None = None) -> list[dict]:
+    """What was trained, one entry a run, oldest first: ``command`` and, by stage, steps, seconds, batch and seed.
+
+    Args:
+        start: the folder whose weights this run went on from; its own record comes first.
 
     Raises:
-        FileNotFoundError: the folder holds none.
+        FileNotFoundError: the run folder holds no finished stage.
     """
-    reports = {}
+    stages = {}
     for path in sorted(Path(run_dir).glob("*/done.json")):
         done = json.loads(path.read_text())
-        reports[done.get("name", path.parent.name)] = done
-    if not reports:
+        stages[done.get("name", path.parent.name)] = {
+            "steps": done["steps"], "seconds": done["seconds"], "batch": done.get("settings", {}).get("batch"), "seed": done.get("seed")}
+    if not stages:
         raise FileNotFoundError(f"no finished stage in {run_dir}: it holds no */done.json")
     manifest = Path(run_dir) / "cache" / "manifest.json"
     images = f"--images {json.loads(manifest.read_text())['count']} " if manifest.exists() else ""
-    steps = ",".join(f"{name}={done['steps']}" for name, done in reports.items())
-    return {**reports, "command": f"python -m adb_core.toyworld.pretrain {images}--steps {steps}"}
+    steps = ",".join(f"{name}={done['steps']}" for name, done in stages.items())
+    began = "--from data " if start is not None else ""
+    this = {"command": f"python -m adb_core.toyworld.pretrain {began}{images}--steps {steps}", "hardware": hardware(), "stages": stages}
+    return [*read_record(start), this] if start is not None else [this]
+
+
+def read_record(data_dir: str | Path) -> list[dict]:
+    """``tiny-sd/training.json`` of a data folder, or an empty list."""
+    path = Path(data_dir) / "tiny-sd" / RECORD
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def hardware() -> str:
+    """This machine in general words."""
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "unknown")()
+    return f"{os.cpu_count()} CPU cores, {capability}"
 
 
 def count_parameters(weights: Path) -> int:
@@ -97,16 +122,20 @@ def _measured(results: dict) -> str:
     return "\n".join(lines)
 
 
-def _budget(training: dict) -> str:
-    lines = ["| stage | steps | minutes | samples a second |", "|---|---|---|---|"]
-    for name, done in training.items():
-        if not isinstance(done, dict) or "steps" not in done:
-            continue
-        seconds = max(done["seconds"], 1e-9)
-        batch = done.get("settings", {}).get("batch")
-        rate = f"{done['steps'] * batch / seconds:.0f}" if batch else ""
-        lines.append(f"| {name} | {done['steps']} | {seconds / 60:.1f} | {rate} |")
-    return "\n".join(lines)
+def _budget(record: list[dict]) -> str:
+    """The runs one after the other, each with its command and a table of its stages."""
+    parts = []
+    for number, run in enumerate(record, 1):
+        went_on = "" if number == 1 else ", going on from the weights before it; stages that it kept as they were are left out"
+        lines = [f"Run {number} of {len(record)}, on {run['hardware']}{went_on}:", "", "```", run["command"], "```", "",
+                 "| stage | steps | minutes | samples a second |", "|---|---|---|---|"]
+        for name, done in run["stages"].items():
+            if done["steps"]:
+                seconds = max(done["seconds"], 1e-9)
+                rate = f"{done['steps'] * done['batch'] / seconds:.0f}" if done["batch"] else ""
+                lines.append(f"| {name} | {done['steps']} | {seconds / 60:.1f} | {rate} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def _grammar() -> str:
@@ -122,19 +151,16 @@ def _grammar() -> str:
     ])
 
 
-def write_model_card(data_dir: str | Path, results: dict, training: dict) -> None:
+def write_model_card(data_dir: str | Path, results: dict) -> None:
     """Write ``data_dir/tiny-sd/README.md``.
 
     Args:
-        results: of :func:`.evaluate.evaluate`.
-        training: stage name -> its done.json (:func:`training_reports`); optional keys
-            ``hardware`` (general words) and ``command``.
+        results: of :func:`.evaluate.evaluate`. What was trained is read from ``tiny-sd/training.json``.
     """
     data = Path(data_dir)
-    command = training.get("command", "python -m adb_core.toyworld.pretrain --device auto")
-    hardware = training.get("hardware", "2 CPU cores with AVX-512 bf16")
-    stages = [done for done in training.values() if isinstance(done, dict) and "seed" in done]
-    seed = f" Seed {stages[0]['seed']}." if stages else ""
+    record = read_record(data)
+    seeds = {done["seed"] for run in record for done in run["stages"].values() if done["seed"] is not None}
+    seed = f"Seed {', '.join(map(str, sorted(seeds)))}. " if seeds else ""
     text = f"""{FRONT}
 # tiny-sd: a Stable Diffusion small enough to study
 
@@ -178,16 +204,12 @@ that word maps land where the word belongs has emerged.
 
 ## Training
 
-Hardware: {hardware}.{seed} Half precision on disk.
+{seed}Half precision on disk. A command repeats its run step for step; the speed of the machine
+does not matter, for the steps are given.
 
-{_budget(training)}
+{_budget(record)}
 
-The command that repeats it, then the measurement:
-
-```
-{command}
-python -m adb_core.toyworld.evaluate
-```
+The measurement: `python -m adb_core.toyworld.evaluate`
 
 ## Intended use and limits
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .grammar import STOP_WORDS
-from .loop import Fit, fit
+from .loop import Fit, fit, warm
 from .tokenizer import MAX_LENGTH, TEXT_WIDTH, build_tokenizer, encode
 
 if TYPE_CHECKING:
@@ -147,15 +147,19 @@ def tokenize_captions(tokenizer: CLIPTokenizer, captions: list[tuple[str, ...]])
 
 def train_clip(
     cache: Cache, *, run_dir: str | Path, seed: int, device: torch.device | str, minutes: float | None = None,
-    steps: int | None = None, settings: Fit = SETTINGS,
+    steps: int | None = None, settings: Fit = SETTINGS, start: Path | None = None,
 ) -> tuple[CLIPModel, CLIPTokenizer, CLIPImageProcessor]:
     """Train (or resume, or load the finished) CLIP on the rendering cache.
 
     Each step draws ``settings.batch`` images and one of each image's captions at random.
+    ``start`` is a transformers folder of a trained CLIP to go on from.
     """
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     clip = build_clip(tokenizer)
+    if start is not None:
+        clip.load_state_dict(type(clip).from_pretrained(start, use_safetensors=True).state_dict())
+    settings = warm(settings, start)
     table = content_table(tokenizer).to(device)
     ids = tokenize_captions(tokenizer, cache.captions)
 

@@ -434,7 +434,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--guidance", type=float, default=GUIDANCE)
     parser.add_argument("--tune-guidance", action="store_true", help="only compare guidance scales")
-    parser.add_argument("--card", metavar="RUN", help="also write tiny-sd/README.md; RUN is pretraining's run folder")
+    parser.add_argument("--card", action="store_true", help="also write tiny-sd/README.md")
     return parser.parse_args(argv)
 
 
@@ -450,9 +450,9 @@ def main(argv: list[str] | None = None) -> int:
                            seed=args.seed, guidance=args.guidance, out=Path(args.json).parent)
         atomic_write_json(args.json, results)
         if args.card:
-            from .card import training_reports, write_model_card
+            from .card import write_model_card
 
-            write_model_card(args.data, results, training_reports(args.card))
+            write_model_card(args.data, results)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

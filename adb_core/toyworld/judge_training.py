@@ -217,16 +217,21 @@ def draw_individuals(families: Families, rng: np.random.Generator) -> tuple[np.n
 def train_judge(
     *, cache: Cache, run_dir: str | Path, seed: int, device: torch.device | str, minutes: float | None = None,
     steps: int | None = None, families: int = 2000, workers: int | None = None, lr: float = 2e-3,
+    start: Path | None = None,
 ) -> Judge:
-    """Train (or resume, or load the finished) judge; renders ``families`` times 12 pictures first."""
+    """Train (or resume, or load the finished) judge; renders ``families`` times 12 pictures first.
+
+    Args:
+        start: a folder of a trained judge to go on from.
+    """
     import torch
 
     from .judge import Judge, as_pixels
-    from .loop import Fit, fit
+    from .loop import Fit, fit, warm
 
     kin = build_families(Path(run_dir) / "families", count=families, seed=seed, workers=workers)
     torch.manual_seed(seed)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = (Judge() if start is None else Judge.load(start)).to(memory_format=torch.channels_last)
     scene_labels = cache.labels
 
     def loss_fn(step: int, rng: np.random.Generator):
@@ -240,6 +245,7 @@ def train_judge(
             identity = identity_loss(identities[len(chosen):], torch.from_numpy(owner).to(device))
         return attributes + identity, {"attributes": attributes.detach(), "identity": identity.detach()}
 
-    settings = Fit("judge", lr=lr, batch=BATCH_SCENES + BATCH_FAMILIES * FAMILY * 2, weight_decay=0.05, ema=0.995)
+    settings = warm(Fit("judge", lr=lr, batch=BATCH_SCENES + BATCH_FAMILIES * FAMILY * 2, weight_decay=0.05, ema=0.995),
+                    start)
     fit(settings, {"judge": judge}, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes, steps=steps)
     return judge.eval()

@@ -26,7 +26,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,8 @@ WARM_STEPS = 5  # not timed: the first steps pay for allocation and kernel selec
 TIMED_STEPS = 20  # timed, to learn how many steps the minutes buy
 SAVE_EVERY = 60.0  # seconds between checkpoints: what a kill may cost
 LOG_EVERY = 10.0  # seconds between log lines
+
+WARM_LR = 0.5  # share of the learning rate for weights that are already trained
 
 LossFn = Callable[[int, np.random.Generator], "tuple[Tensor, dict[str, float | Tensor]]"]
 
@@ -78,6 +80,11 @@ class Fit:
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "onecycle"):
             raise ValueError(f"unknown schedule {self.schedule!r}: choose cosine or onecycle")
+
+
+def warm(settings: Fit, start: Path | None) -> Fit:
+    """The settings, gentler if training goes on from the weights in ``start``."""
+    return settings if start is None else replace(settings, lr=settings.lr * WARM_LR)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import copy
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,7 @@ class Pretraining:
     steps: dict[str, int]
     images: int
     stages: tuple[str, ...]
+    start: Path | None = None  # a folder like data/, whose weights are trained further
     command: str = ""
 
     def budget(self, stage: str) -> dict:
@@ -81,6 +82,10 @@ class Pretraining:
     def common(self) -> dict:
         return {"run_dir": self.run, "seed": self.seed, "device": self.device}
 
+    def started(self, folder: str) -> dict:
+        """``start``, as the keyword argument of the training functions."""
+        return {"start": self.start and self.start / folder}
+
     @cached_property
     def cache(self):
         from .cache import build_cache
@@ -91,27 +96,32 @@ class Pretraining:
     def vae(self):
         from .vae import train_vae
 
-        return train_vae(self.cache.images, **self.common, **self.budget("vae"))
+        return train_vae(self.cache.images, **self.common, **self.budget("vae"), **self.started("tiny-sd/vae"))
 
     @cached_property
     def clip(self):
         """(model, tokenizer, image processor)"""
         from .clip import train_clip
 
-        return train_clip(self.cache, **self.common, **self.budget("clip"))
+        return train_clip(self.cache, **self.common, **self.budget("clip"), **self.started("tiny-clip"))
 
     @cached_property
     def judge(self):
         from .judge_training import train_judge
 
         families = max(64, self.images // 30)  # 2,000 for the full cache
-        return train_judge(cache=self.cache, families=families, **self.common, **self.budget("judge"))
+        return train_judge(cache=self.cache, families=families, **self.common, **self.budget("judge"),
+                           **self.started("judge"))
 
     @cached_property
     def text_encoder(self):
         from .clip import text_encoder_from_clip
 
         return text_encoder_from_clip(self.clip[0])
+
+    @property
+    def keeps_unet(self) -> bool:
+        return self.start is not None and self.steps.get("unet") == 0
 
     @cached_property
     def latents(self):
@@ -123,31 +133,39 @@ class Pretraining:
     def unet(self):
         from .unet import train_unet
 
+        if self.keeps_unet:  # no latents are needed then, and they take minutes
+            from diffusers import UNet2DConditionModel
+
+            return UNet2DConditionModel.from_pretrained(self.start / "tiny-sd/unet", use_safetensors=True)
         return train_unet(self.latents, self.cache.captions, vae=self.vae, text_encoder=self.text_encoder,
-                          tokenizer=self.clip[1], **self.common, **self.budget("unet"))
+                          tokenizer=self.clip[1], **self.common, **self.budget("unet"),
+                          **self.started("tiny-sd/unet"))
 
     @cached_property
     def decoder(self):
         """The VAE again, its decoder trained further; the U-Net comes first, for its previews use the earlier one."""
         from .vae import train_decoder
 
-        self.latents  # encoded with the very same encoder, and fingerprinted before the decoder changes
+        if not self.keeps_unet:
+            self.latents  # encoded with the very same encoder, and fingerprinted before the decoder changes
         return train_decoder(self.vae, self.cache.images, **self.common, **self.budget("decoder"))
 
     @cached_property
     def write(self) -> float:
         """Swap the three model folders in; returns their size in MB."""
+        from .card import training_record
+
         return write_models(self.data, self.run, pipeline_parts=(self.decoder, self.text_encoder, self.clip[1], self.unet),
-                            clip=self.clip, judge=self.judge)
+                            clip=self.clip, judge=self.judge, record=training_record(self.run, self.start))
 
     @cached_property
     def evaluate(self) -> dict:
-        from .card import training_reports, write_model_card
+        from .card import write_model_card
         from .evaluate import evaluate, table
 
         results = evaluate(self.data, device=self.device, seed=self.seed, out=self.run)
         atomic_write_json(self.run / "evaluation.json", results)
-        write_model_card(self.data, results, training_reports(self.run))
+        write_model_card(self.data, results)
         print(table(results))
         return results
 
@@ -164,7 +182,7 @@ class Pretraining:
 # ---------------------------------------------------------------- writing data/
 
 
-def write_models(data: Path, run: Path, *, pipeline_parts: tuple, clip: tuple, judge) -> float:
+def write_models(data: Path, run: Path, *, pipeline_parts: tuple, clip: tuple, judge, record: Sequence[dict] = ()) -> float:
     """Write tiny-sd, tiny-clip and judge in half precision; each folder is swapped in whole.
 
     They grow in the run folder, so that a kill leaves nothing half-written in ``data``.
@@ -172,13 +190,20 @@ def write_models(data: Path, run: Path, *, pipeline_parts: tuple, clip: tuple, j
     Args:
         pipeline_parts: vae, text encoder, tokenizer, U-Net.
         clip: model, tokenizer, image processor.
+        record: what was trained, of :func:`.card.training_record`; written beside the pipeline.
 
     Returns:
         Size of the three in MB.
     """
+    from .card import RECORD
     from .loop import log_line
 
     staging = run / "staging"
+
+    def save_pipeline(folder: Path) -> None:
+        _save_pipeline(folder, *pipeline_parts)
+        if record:
+            atomic_write_json(folder / RECORD, list(record))
 
     def save_clip(folder: Path) -> None:
         model, tokenizer, processor = clip
@@ -188,7 +213,7 @@ def write_models(data: Path, run: Path, *, pipeline_parts: tuple, clip: tuple, j
         processor.save_pretrained(folder)
 
     saves: dict[str, Callable[[Path], object]] = {
-        "tiny-sd": lambda folder: _save_pipeline(folder, *pipeline_parts), "tiny-clip": save_clip, "judge": judge.save,
+        "tiny-sd": save_pipeline, "tiny-clip": save_clip, "judge": judge.save,
     }
     for name, save in saves.items():
         atomic_save_pretrained(save, data / name, staging=staging)
@@ -241,6 +266,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, help="scenes to render (by default 600 per minute, 60,000 at most)")
     parser.add_argument("--run", default="out/pretrain", help="folder of this run's cache, checkpoints and log")
     parser.add_argument("--data", default="data", help="folder that gets tiny-sd, tiny-clip and judge")
+    parser.add_argument("--from", dest="start", metavar="FOLDER", default="",
+                        help="train the weights of this folder (data, say) further; 0 steps keep a stage's as they are")
     parser.add_argument("--stages", default=",".join(STAGES), help=f"which of {', '.join(STAGES)} (default: all)")
     return parser
 
@@ -249,14 +276,14 @@ def parse_steps(text: str) -> dict[str, int]:
     """``"vae=100,unet=2000"`` to a dict.
 
     Raises:
-        ValueError: not of that form, an unknown stage, or not a positive number.
+        ValueError: not of that form, or an unknown stage.
     """
     steps = {}
     for item in filter(None, text.split(",")):
         stage, _, number = item.partition("=")
         if stage not in TRAINED:
             raise ValueError(f"--steps: unknown stage {stage!r}: choose from {', '.join(TRAINED)}")
-        if not number.isdecimal() or int(number) < 1:
+        if not number.isdecimal():
             raise ValueError(f"--steps: {item!r} is not of the form {stage}=1000")
         steps[stage] = int(number)
     return steps
@@ -283,6 +310,13 @@ def configure(argv: list[str]) -> Pretraining:
             raise ValueError(f"give --minutes N, or --steps for {', '.join(lacking)} too")
         if args.minutes is not None and not 0 < args.minutes < 1e5:
             raise ValueError(f"--minutes must be a positive number, got {args.minutes:g}")
+        nothing = [stage for stage, count in steps.items() if count == 0]
+        if nothing and not args.start:
+            raise ValueError(f"--steps: {nothing[0]} must be positive, unless --from names weights to keep")
+        if args.start:
+            for name in ("tiny-sd", "tiny-clip", "judge"):
+                if not (Path(args.start) / name).is_dir():
+                    raise ValueError(f"--from: {Path(args.start) / name} is not there")
         if args.images is not None and args.images < 64:
             raise ValueError(f"--images must be at least 64, got {args.images}")
         if args.seed < 0:
@@ -296,6 +330,7 @@ def configure(argv: list[str]) -> Pretraining:
     return Pretraining(
         Path(args.run), Path(args.data), args.seed, device, args.minutes, steps,
         args.images or image_count(args.minutes), stages,
+        Path(args.start) if args.start else None,
         command=shlex.join(["python", "-m", "adb_core.toyworld.pretrain", *argv]),
     )
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ..files import atomic_write_bytes
-from .loop import Ema, Fit, fit, torch_generator
+from .loop import Ema, Fit, fit, torch_generator, warm
 from .tokenizer import TEXT_WIDTH
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def train_unet(
     latents: Tensor, captions: list[tuple[str, ...]], *, vae: AutoencoderKL, text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer, run_dir: str | Path, seed: int, device: torch.device | str,
     minutes: float | None = None, steps: int | None = None, settings: Fit = FIT, bf16: bool | None = None,
-    previews: bool = True,
+    previews: bool = True, start: Path | None = None,
 ) -> UNet2DConditionModel:
     """Train (or resume, or load) the U-Net.
 
@@ -192,10 +192,14 @@ def train_unet(
         latents: (n, 4, 16, 16) float16, scaled (see :func:`.vae.encode_all`).
         captions: as many of each image, the same number for all.
         vae, text_encoder: frozen; the VAE only draws the previews, in ``run_dir/preview-*.png``.
+        start: a diffusers folder of a trained U-Net to go on from.
     """
     torch.manual_seed(seed)
     device = torch.device(device)
     unet = build_unet()
+    if start is not None:
+        unet.load_state_dict(type(unet).from_pretrained(start, use_safetensors=True).state_dict())
+    settings = warm(settings, start)
     if device.type == "cuda":  # tensor cores want it; on the CPU it is slower, see above
         unet.to(memory_format=torch.channels_last)
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..files import atomic_write_bytes, sweep
-from .loop import Fit, autocast, fit, log_line, torch_generator
+from .loop import Fit, autocast, fit, log_line, torch_generator, warm
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CROP = 32  # pixels
 WHOLE_SHARE = 0.25  # of the steps: whole pictures, a quarter as many of them
-RECOLOR = 0.3  # share of the samples whose colors are changed: concepts have unusual ones
+RECOLOR = 0.1  # share of the samples whose colors are changed: concepts have unusual ones
 KL_WEIGHT = 1e-4  # costs the reconstruction half of this in squared error, so nothing
 L1_WEIGHT = 0.1  # a little of it keeps outlines sharp; the rest is squared error, which PSNR measures
 
@@ -109,14 +109,19 @@ def vae_loss(vae: AutoencoderKL, pixels: Tensor, generator: torch.Generator) -> 
 def train_vae(
     images: np.ndarray, *, run_dir: str | Path, seed: int, device: torch.device | str,
     minutes: float | None = None, steps: int | None = None, settings: Fit = FIT, bf16: bool | None = None,
+    start: Path | None = None,
 ) -> AutoencoderKL:
     """Train (or resume, or load) the VAE and normalise its latents.
 
     Args:
         images: uint8 (n, 64, 64, 3).
+        start: a diffusers folder of a trained VAE to go on from.
     """
     torch.manual_seed(seed)
     vae = build_vae()
+    if start is not None:
+        vae.load_state_dict(type(vae).from_pretrained(start, use_safetensors=True).state_dict())
+    settings = warm(settings, start)
 
     def loss_fn(step: int, rng: np.random.Generator):
         pixels = to_pixels(batch_of(images, rng, settings.batch), device)
@@ -124,7 +129,8 @@ def train_vae(
 
     fit(settings, {"vae": vae}, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes, steps=steps,
         bf16=bf16)
-    normalise_latents(vae, images[:4096])
+    if steps != 0:  # weights that are kept as they are keep their latents too
+        normalise_latents(vae, images[:4096])
     return vae
 
 

@@ -1,0 +1,73 @@
+"""What the notebooks share: showing a figure with its description, keeping what was trained, checking an exercise."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Base
+    from .concept import Concept
+    from .personalization import Result
+    from .recipes import Recipe
+
+
+def show(figure) -> None:
+    """Display a figure as a PNG that carries its description; it looks the same on light and dark pages."""
+    from IPython.display import display
+
+    from .plots import alt_text, to_png
+
+    display({"image/png": to_png(figure), "text/plain": "<figure>"}, raw=True, metadata={"image/png": {"alt": alt_text(figure)}})
+
+
+def workspace() -> Path:
+    """Where notebooks keep what they trained: ``out/notebooks`` of the repository, else of the current folder."""
+    here = Path.cwd()
+    root = next((p for p in (here, *here.parents) if (p / "constraints.txt").is_file() and (p / "adb_core").is_dir()), here)
+    return root / "out" / "notebooks"
+
+
+def trained(base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth", *, seed: int = 0, **options) -> Result:
+    """:func:`adb_core.personalize` with one progress bar, whose result is kept under :func:`workspace`.
+
+    A second call with the same base, concept, recipe and seed loads the finished weights, and a
+    call that was interrupted goes on where it stopped; both end with the same numbers as one
+    uninterrupted run.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    from .personalization import personalize
+    from .recipes import recipe as named
+
+    plan = named(recipe) if isinstance(recipe, str) else recipe
+    said = json.dumps([dataclasses.asdict(plan), base.name, _weights(base), concept.name, seed], sort_keys=True)
+    folder = workspace() / f"{concept.name}-{plan.name}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+    steps = sum(stage.steps for stage in plan.stages)
+    # One bar that is there whether anything is left to train or not: what a cell shows must not depend on the cache.
+    bar = ipywidgets.IntProgress(value=0, max=steps, description="training", layout={"width": "420px"})
+    display(bar)
+
+    def count(result: Result) -> None:
+        bar.value = len(result.history)
+
+    def step(record) -> None:
+        bar.value += 1
+
+    try:
+        result = personalize(base, concept, plan, seed=seed, out=folder, on_start=count, on_step=step, **options)
+    except BaseException:
+        bar.bar_style = "danger"
+        raise
+    bar.value, bar.bar_style = steps, "success"
+    return result
+
+
+def _weights(base: Base) -> str:
+    """Changes when the U-Net or the text encoder does: the sum of each tensor's absolute values."""
+    parts = [f"{float(p.detach().double().abs().sum()):.6e}" for m in (base.unet, base.text_encoder) for p in m.parameters()]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,202 @@
+# %% [markdown]
+# # 04 · DreamBooth, and how it fails
+#
+# {{badge}}
+#
+# Textual Inversion moves one row and leaves the model alone. DreamBooth (Ruiz et al. 2023,
+# [arXiv 2208.12242](https://arxiv.org/abs/2208.12242)) does the opposite: the word is a rare token that stays
+# where it is, and the whole U-Net is trained until that token means the individual.
+#
+# The identity gets much better. But the word itself has learned nothing, and the model has learned from five
+# pictures what it should not: their backgrounds, and that cats in general look like this one.
+#
+# **You will learn**
+# - what DreamBooth moves and what it leaves, checked in numbers;
+# - what an attention map of a word looks like that never found its place;
+# - how prior preservation protects "a cat", and what it costs.
+#
+# **Prerequisites:** notebooks [02](02_seeing_cross_attention.ipynb) and
+# [03](03_textual_inversion_and_how_it_fails.ipynb).
+#
+# **Measured time:** {{time}}
+#
+# %% [bootstrap]
+# %% [markdown]
+# ## 1. A rare token
+#
+# DreamBooth wants a word without a meaning of its own, so that there is nothing to unlearn. The authors search
+# their tokenizer for rare tokens; the best known one of the community is `sks`. Our tiny model's vocabulary has that token too,
+# and no caption of its training contained it.
+# %%
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+import adb_core as adb
+from adb_core import metrics, plots
+from adb_core.notebook import show, trained
+
+base = adb.load_base("tiny")
+concept = adb.Concept.bundled("pico")
+judge = adb.load_judge()
+plan = adb.recipe("dreambooth")
+table = base.text_encoder.get_input_embeddings().weight.detach().float()
+lengths = table.norm(dim=1)
+rare, common = (base.tokenizer(w, add_special_tokens=False).input_ids for w in ("sks", "cat"))
+print("pieces of 'sks':", len(rare), "| of 'cat':", len(common))
+print("row of 'sks' shorter than the mean row:", bool(lengths[rare[0]] < lengths.mean()))
+print("row of 'cat' longer than the mean row:", bool(lengths[common[0]] > lengths.mean()))
+print("trains:", plan.stages[0].train, "| starts as:", plan.init, "| {} becomes:", plan.subject)
+# %% [markdown]
+# A row that was never used keeps the small random numbers that it was created with. Rows of words that mattered
+# have grown.
+#
+# ## 2. Train
+#
+# The loss is the same diffusion loss as ever; what differs is what it is allowed to move:
+#
+# $$\min_\theta \; \mathbb E_{z,\,\epsilon,\,t}\; \big\| \epsilon - \epsilon_\theta(z_t, t, c) \big\|^2
+# \qquad c = \text{text states of "a photo of a [V] cat"}$$
+#
+# (Ruiz et al., section 3.2; the minimum is over $\theta$, the weights of the U-Net.)
+#
+# **Predict.** How far does the row of [V] move? And how many of the U-Net's tensors?
+# %%
+db = trained(base, concept, "dreambooth")
+drift = db.token.drift()
+pairs = list(zip(base.unet.parameters(), db.learner.unet.parameters()))
+print("distance of [V] from its start:", drift.distance)
+print("tensors of the U-Net that changed:", sum(not torch.equal(a, b) for a, b in pairs), "of", len(pairs))
+change = torch.stack([(a - b).norm() for a, b in pairs]).norm() / torch.stack([a.norm() for a, _ in pairs]).norm()
+print("relative change of all weights below 10 %:", bool(change < 0.1))
+# %% [markdown]
+# **Explain.** Exactly zero, not nearly: the row is not among the parameters of this recipe. The U-Net moved as a
+# whole, each weight a little.
+#
+# ## 3. What it can do
+#
+# **Predict.** Will "a photo of a [V] cat" be Pico more or less often than with Textual Inversion?
+# %%
+seeds = [0, 1, 2, 3]
+simple = adb.generate(db, "a photo of a {}", seeds)
+show(plots.image_grid([concept.squares(64)[:4], simple.images], row_labels=["photos", "DreamBooth: a photo of a [V] cat"],
+                      alt="Photos of Pico, and what DreamBooth draws for a photo of a [V] cat."))
+photos = judge.identity(concept.squares(64))
+
+
+def taken_for_pico(images):
+    return int((metrics.cosine_to_mean(judge.identity(images), photos) > 0.7).sum())
+
+
+print("taken for Pico (identity above 0.7):", taken_for_pico(simple.images), "of", len(seeds))
+print("places in the photos:", sorted(metrics.training_places(concept)))
+print("places in the pictures:", judge.read(simple.images)["place"])
+# %% [markdown]
+# **Explain.** TODO
+#
+# ## 4. The prompt grows
+#
+# **Predict.** The training prompt never changed. In a prompt with an accessory and a place, what will be lost
+# first: Pico, the accessory, or the place?
+# %%
+asked = {
+    "a photo of a {} wearing a hat in the snow": dict(style="photo", accessory="hat", place="snow"),
+    "a painting of a {} wearing a crown in the forest": dict(style="painting", accessory="crown", place="forest"),
+    "a sketch of a {} with a balloon in the city": dict(style="sketch", accessory="balloon", place="city"),
+    "pixel art of a {} wearing a scarf in the desert": dict(style="pixel art", accessory="scarf", place="desert"),
+}
+wanted = [a for a in asked.values() for _ in (0, 1)]
+made = {"base, cat": adb.generate(base, [p.replace("{}", "cat") for p in asked], [0, 1], maps=True, resolution=16),
+        "DreamBooth": adb.generate(db, list(asked), [0, 1], maps=True, resolution=16)}
+show(plots.image_grid([g.images[s::2] for g in made.values() for s in (0, 1)], row_labels=[f"{name}, seed {s}" for name in made for s in (0, 1)],
+                      column_labels=[p.replace("{}", "[...]") for p in asked],
+                      alt="Four complex prompts, two seeds each: the base model with the word cat, and DreamBooth."))
+for name, g in made.items():
+    read = judge.read(g.images)
+    hits = metrics.attribute_hits(read, wanted)
+    print(name, {k: int(sum(v)) for k, v in hits.items()}, "leaks", int(metrics.leaks(read["place"], wanted, metrics.training_places(concept)).sum()),
+          "pico", taken_for_pico(g.images), "of 8")
+# %% [markdown]
+# **Explain.** TODO
+#
+# ## 5. A word that never learned where to look
+# %%
+picture = 0
+for g in made.values():
+    show(plots.word_maps(g.images[picture], {w: m for w, m in g.word_maps(picture).items() if w not in metrics.FUNCTION_WORDS}, g.prompts[picture]))
+quality = metrics.map_quality(metrics.photo_maps(db, concept), concept.masks)
+print({k: round(float(v.mean()), 2) for k, v in quality.items()})
+# %% [markdown]
+# ## 6. What happened to "a cat"
+#
+# **Predict.** Now without [V]: "a photo of a cat", before and after. Nobody trained that prompt.
+# %%
+prior = trained(base, concept, "dreambooth_prior")
+cats = {"base": adb.generate(base, "a photo of a cat", seeds),
+        "DreamBooth": adb.generate(replace(base, unet=db.learner.unet), "a photo of a cat", seeds),
+        "with prior preservation": adb.generate(replace(base, unet=prior.learner.unet), "a photo of a cat", seeds)}
+show(plots.image_grid([g.images for g in cats.values()], row_labels=list(cats), column_labels=[f"seed {s}" for s in seeds],
+                      alt="A photo of a cat, four seeds: base model, DreamBooth, DreamBooth with prior preservation."))
+difference = {name: metrics.pixel_difference(cats["base"].images, g.images).mean() for name, g in cats.items()}
+for name, g in cats.items():
+    print(name, round(difference[name], 3), taken_for_pico(g.images))
+kept = adb.generate(prior, "a photo of a {}", seeds)
+print("prior pico", taken_for_pico(kept.images))
+# %% [markdown]
+# **Explain.** TODO
+#
+# ## Exercises
+#
+# ### Exercise 1 (easy, 5 minutes): the prior preservation loss
+#
+# Write the loss of section 6 for one batch: the mean squared error of the prediction for the photos, plus `weight`
+# times that for the pictures of the category. All four tensors have axes (b, 4, y, x); the two batches may differ in b.
+# %% [stub] 04.1
+def prior_preservation(predicted, target, prior_predicted, prior_target, weight):
+    return ...
+# %% [solution] 04.1
+def prior_preservation(predicted, target, prior_predicted, prior_target, weight):
+    photos = (predicted - target).square().mean()
+    category = (prior_predicted - prior_target).square().mean()
+    return photos + weight * category
+# %% [check] 04.1
+from adb_core.exercises import check
+
+check("04.1", prior_preservation)
+# %% [markdown]
+# ### Exercise 2 (medium, 8 minutes): how often does a background leak?
+#
+# `seen` and `asked` are the places (text) of n pictures, `trained` is the set of places in the photos. Return the
+# share of pictures that show a training place, among those that were asked for a place which is none of them.
+# %% [stub] 04.2
+def leak_share(seen, asked, trained):
+    return ...
+# %% [solution] 04.2
+def leak_share(seen, asked, trained):
+    counted = [place for place, wanted in zip(seen, asked) if wanted not in trained]
+    return sum(place in trained for place in counted) / len(counted)
+# %% [check] 04.2
+check("04.2", leak_share)
+# %% [markdown]
+# ### Exercise 3 (medium, 5 minutes): how much has a picture changed?
+#
+# Return, for each pair of pictures in `a` and `b` (uint8, (n, h, w, 3)), the mean absolute difference on a scale
+# from 0 to 1: n numbers. There is a trap in the data type.
+# %% [stub] 04.3
+def pixel_difference(a, b):
+    return ...
+# %% [solution] 04.3
+def pixel_difference(a, b):
+    change = np.abs(a.astype(float) - b.astype(float)) / 255
+    return change.mean(axis=(1, 2, 3))
+# %% [check] 04.3
+check("04.3", pixel_difference)
+# %% [markdown]
+# ## Summary
+#
+# TODO
+#
+# **Read next:** section 3 of [Ruiz et al. 2023](https://arxiv.org/abs/2208.12242); sections 1 and 3.1 of
+# [Pang et al. 2024](https://arxiv.org/abs/2406.05000).
+# **Next notebook:** [05 Stage 1: embedding alignment](05_stage_1_embedding_alignment.ipynb).

@@ -1,0 +1,161 @@
+"""The widgets in a real JupyterLab in a real Chromium, by keyboard; screenshots and measured times in ``out/browser/``.
+
+Skipped, with the reason, where Chromium is not installed (``make browser`` installs it on Debian and Ubuntu).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "out" / "browser"
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser"),
+    pytest.mark.skipif(not (ROOT / "data/grid/grid.json").exists(), reason="data/grid is not there: python -m adb_core.playground"),
+]
+
+CELLS = ["""
+import adb_core as adb
+from adb_core.playground import load_grid
+from adb_core.widgets import AttentionExplorer, RegularizerPlayground
+base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
+recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", steps=12)
+""", "AttentionExplorer(recording).view", """
+playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid())
+playground.view
+"""]
+
+
+def wait_for(condition, seconds: float, what: str):
+    """The first truthy value of ``condition()``."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if value := condition():
+                return value
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"{what} did not happen within {seconds:g} s")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a JupyterLab that serves a notebook with two widgets, and a function that asks its API."""
+    notebook = new_notebook(cells=[new_code_cell(c.strip()) for c in CELLS], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    nbformat.write(notebook, tmp_path / "widgets.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    log = open(tmp_path / "jupyter.log", "wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+         f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={tmp_path}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
+        cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)})
+    address = f"http://127.0.0.1:{port}"
+
+    def ask(path: str):
+        with urllib.request.urlopen(f"{address}{path}?token={token}", timeout=5) as answer:
+            return json.load(answer)
+
+    try:
+        wait_for(lambda: ask("/api/status"), 60, "the start of JupyterLab")
+        yield f"{address}/lab/tree/widgets.ipynb?token={token}", ask
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+def picture_of(page, widget: int) -> str:
+    """The address of a widget's first picture; it is a new one whenever the picture changes."""
+    return page.locator(".widget-vbox:has(> .widget-html)").nth(widget).locator("img").first.get_attribute("src") or ""
+
+
+def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
+    """Press a key on a focused slider; the milliseconds until its widget shows another picture."""
+    before = picture_of(page, widget)
+    handle.focus()
+    return page.evaluate("""async ([key, widget, before]) => {
+        const image = () => document.querySelectorAll('.jp-OutputArea .widget-vbox')[0] && [...document.querySelectorAll('.widget-vbox')]
+            .filter(box => box.querySelector(':scope > .widget-html'))[widget].querySelector('img');
+        const target = document.activeElement, began = performance.now();
+        target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode: key === 'ArrowRight' ? 39 : 37, bubbles: true}));
+        while (image().getAttribute('src') === before && performance.now() - began < 10000) await new Promise(r => setTimeout(r, 2));
+        return performance.now() - began;
+    }""", [key, widget, before])
+
+
+def test_sliders_and_training_by_keyboard(lab):
+    from playwright.sync_api import sync_playwright
+
+    address, ask = lab
+    OUT.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1200, "height": 1500})
+        page.goto(address)
+        wait_for(lambda: any(k["connections"] >= 1 and k["execution_state"] == "idle" for k in ask("/api/kernels")), 90, "a kernel")
+        page.locator(".jp-Notebook").click()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.get_by_text("The regularizer, on pico").wait_for(timeout=180_000)
+        page.screenshot(path=OUT / "1-widgets.png")
+
+        # the attention explorer: a step slider moved by key; picture and number change
+        explorer = page.locator(".widget-vbox:has(> .widget-html)").nth(0)
+        handle = explorer.locator(".noUi-handle").first
+        said = explorer.locator(".widget-html").nth(1)
+        line = said.inner_text()
+        assert "largest probability" in line
+        took = [step_slider(page, handle, 0) for _ in range(10)]
+        assert said.inner_text() != line
+        page.screenshot(path=OUT / "2-attention-slider.png")
+
+        # the playground: lambda_mu of the second stage; the precomputed picture or a word that there is none
+        playground = page.locator(".widget-vbox:has(> .widget-html)").nth(1)
+        said = playground.locator(".widget-html").nth(1)
+        line = said.inner_text()
+        assert "precomputed:" in line
+        handle = playground.locator(".noUi-handle").nth(2)
+        handle.focus()
+        for _ in range(2):  # 2 -> 5 -> 20: the second is on the grid
+            page.keyboard.press("ArrowRight")
+        wait_for(lambda: "attention 20/" in said.inner_text(), 10, "the slider's new value")
+        assert said.inner_text() != line
+        page.screenshot(path=OUT / "3-regularizer-slider.png")
+
+        # train and stop
+        playground.get_by_role("button", name="Train this").press("Enter")
+        status = playground.locator(".widget-html").nth(2)
+        wait_for(lambda: "training" in status.inner_text(), 60, "the start of training")
+        curve = playground.locator("img").nth(1)
+        first = wait_for(lambda: curve.get_attribute("src"), 30, "a live curve")
+        wait_for(lambda: curve.get_attribute("src") != first, 30, "a curve that moves")
+        page.screenshot(path=OUT / "4-training.png")
+        playground.get_by_role("button", name="Stop").press("Enter")
+        wait_for(lambda: "stopped after" in status.inner_text(), 60, "the stop")
+        page.screenshot(path=OUT / "5-stopped.png")
+        browser.close()
+    measured = {"attention explorer, key to picture, milliseconds": [round(t, 1) for t in took], "median": round(statistics.median(took), 1)}
+    (OUT / "latency.json").write_text(json.dumps(measured, indent=1))
+    print(measured)

@@ -1,0 +1,57 @@
+"""Two processes train what one does: the whole batch is the same, split in two, and every gradient is averaged."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from models import tiny_base, tiny_concept
+from safetensors.torch import load_file, save_file
+
+from adb_core.recipes import Recipe, Stage
+from adb_core.training import Learner, train_stage
+
+HERE = Path(__file__).resolve().parent
+STAGES = (
+    Stage("alignment", ("embedding",), steps=2, lr=1e-3, batch_size=4, lambda_mu=2.0),
+    Stage("identity", ("unet",), steps=2, lr=1e-3, batch_size=4, lambda_mu=2.0, lambda_sigma=5.0),
+)
+
+
+def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """All weights that may move, and the losses."""
+    learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), view_count=2)
+    losses = [record.loss for stage in STAGES for record in train_stage(learner, stage, accelerator=accelerator)]
+    weights = {"rows": learner.token.rows.detach().clone(), **{n: p.detach().clone() for n, p in learner.unet.named_parameters()}}
+    return weights, losses
+
+
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    children = [subprocess.Popen([sys.executable, __file__, str(tmp_path)], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 env={**common, "RANK": str(k), "LOCAL_RANK": str(k), "PYTHONPATH": str(HERE)}) for k in range(2)]
+    said = [child.communicate(timeout=900)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0], "\n".join(said)[-3000:]
+    alone, losses = trained()
+    first, second = (load_file(tmp_path / f"{k}.safetensors") for k in range(2))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), f"{name} differs between the two processes"
+    torch.testing.assert_close(first.pop("losses"), torch.tensor(losses), rtol=1e-4, atol=1e-6)
+    for name, value in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
+        torch.testing.assert_close(first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}")
+
+
+if __name__ == "__main__":
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    weights, losses = trained(accelerator)
+    save_file({**weights, "losses": torch.tensor(losses)}, Path(sys.argv[1]) / f"{accelerator.process_index}.safetensors")

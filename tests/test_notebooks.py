@@ -1,0 +1,166 @@
+"""The notebooks' files: in step with their source, executed, free of errors, well linked and well spelt.
+
+What they print is compared by nbval, which ``make test`` runs after these tests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from adb_core.exercises import check, differs, verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import notebooks as builder  # noqa: E402
+
+NAMES = builder.names()
+NOTEBOOKS = {name: ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES}
+DRAFTS = ROOT / "notebooks" / "drafts"  # sources that are not finished: not built, not run
+EXERCISES = [(name, number) for name in NAMES
+             for number in builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8")))]
+
+
+def read(name: str):
+    return nbformat.read(NOTEBOOKS[name], as_version=4)
+
+
+def test_every_source_has_its_notebook_and_the_other_way_round():
+    assert NAMES and {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} == set(NAMES)
+    drafts = [p.stem for p in DRAFTS.glob("[0-9]*.py")]
+    assert sorted(int(name[:2]) for name in (*NAMES, *drafts)) == list(range(10))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_is_what_its_source_says(name):
+    stored, fresh = read(name), builder.build(name)
+    assert [(c.cell_type, c.source) for c in stored.cells] == [(c.cell_type, c.source) for c in fresh.cells]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_was_executed_from_top_to_bottom_without_an_error(name):
+    cells = [c for c in read(name).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    outputs = [o for c in cells for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert not [o.text for o in outputs if o.get("name") == "stderr"], "warnings were stored"
+    assert "widgets" not in read(name).metadata
+    assert NOTEBOOKS[name].stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_carries_a_description(name):
+    pictures = [o for c in read(name).cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
+    assert pictures
+    for output in pictures:
+        assert len(output.metadata["image/png"]["alt"]) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_follows_the_skeleton(name):
+    cells = builder.build(name).cells
+    text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
+    assert cells[0].source.startswith(f"# {name[:2]} · ")
+    for part in ("**You will learn**", "**Prerequisites:**", "**Measured time:**", "**Predict.**", "**Explain.**", "## Exercises", "## Summary", "**Read next:**"):
+        assert part in text, f"{part} is missing"
+    assert 2 <= sum(1 for n, _ in EXERCISES if n == name) <= 4
+    assert "{{" not in text and "@@" not in text
+    assert any("adb_core.widgets" in c.source for c in cells if c.cell_type == "code"), "there is no widget"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_local_links_lead_somewhere(name):
+    text = "\n".join(c.source for c in builder.build(name).cells if c.cell_type == "markdown")
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link and not link.startswith("#")]
+    assert links
+    for link in links:
+        path = ROOT / "notebooks" / link.partition("#")[0]
+        assert path.exists() or (DRAFTS / f"{path.stem}.py").exists(), link
+
+
+# ---------------------------------------------------------------- exercises
+
+
+def answer(name: str, number: str, part: str):
+    """What the exercise's function is, after its stub or its solution has run alone."""
+    cells = builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8")))[number]
+    asked = re.search(rf'check\("{re.escape(number)}", (\w+)\)', cells["check"])
+    assert asked, f"the check of {number} does not name its answer"
+    space = {"np": np, "torch": torch}
+    exec(cells[part], space)
+    return space[asked[1]]
+
+
+@pytest.mark.parametrize(("name", "number"), EXERCISES)
+def test_solution_passes_its_check(name, number):
+    assert verdict(number, answer(name, number, "solution")) is None
+
+
+@pytest.mark.parametrize(("name", "number"), EXERCISES)
+def test_unsolved_stub_fails_its_check_and_is_told_why(name, number, capsys):
+    said = verdict(number, answer(name, number, "stub"))
+    assert said and len(said.split()) > 3
+    check(number, answer(name, number, "stub"))
+    assert capsys.readouterr().out.startswith(f"Exercise {number}: not yet. ")
+
+
+@pytest.mark.parametrize(("name", "number"), EXERCISES)
+def test_wrong_answers_are_explained_not_raised(name, number):
+    for wrong in (lambda *_: None, lambda *_: "a text", lambda *_: 1 / 0, None, ...):
+        assert verdict(number, wrong)
+
+
+def test_unknown_exercise_is_an_error():
+    with pytest.raises(ValueError, match="no exercise"):
+        verdict("99.1", None)
+
+
+def test_differs_names_the_shape_and_the_size_of_the_error():
+    assert differs(np.zeros(3), np.zeros(3)) is None
+    assert "shape (3,), expected (2,)" in differs(np.zeros(3), np.zeros(2))
+    assert "off by up to 0.5" in differs(np.array([0.5]), np.zeros(1))
+    assert "None" in differs(None, np.zeros(1))
+
+
+# ---------------------------------------------------------------- the builder
+
+
+def test_solved_version_has_the_solutions_and_nothing_folded():
+    for name in NAMES:
+        cells = builder.build(name, solved=True).cells
+        assert not any("<details>" in c.source for c in cells)
+        for parts in builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8"))).values():
+            assert parts["solution"] in [c.source for c in cells]
+            assert set(parts) == {"stub", "solution", "check"}
+
+
+def test_badge_and_bootstrap_take_their_address_from_one_place(monkeypatch, tmp_path):
+    monkeypatch.setattr(builder, "ADDRESS", tmp_path / "address.txt")
+    assert "no public address" in builder.badge("00_start_here")
+    builder.ADDRESS.write_text("https://github.com/somebody/copy.git\n")
+    assert "github/somebody/copy/blob/main/notebooks/00_start_here.ipynb" in builder.badge("00_start_here")
+    code = next(c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source)
+    assert "'https://github.com/somebody/copy.git'" in code
+
+
+def test_parse_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="unknown kind"):
+        builder.parse("# %% [mystery]\nx")
+    with pytest.raises(ValueError, match="begins with a cell marker"):
+        builder.parse("x = 1\n# %%\n")
+
+
+def test_spelling():
+    """codespell knows common misspellings; words that it wrongly takes for them are listed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", "--ignore-words-list", "vie,nd,vermillion", "README.md", "CONTRIBUTING.md", "notebooks/README.md",
+         "notebooks/src", "data/README.md", "adb_core", "benchmarks", "tools"], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,184 @@
+"""The widgets, driven by code: what they show, what they say, and that errors and stops stay inside them."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adb_core as adb
+from adb_core.generation import PromptError, Recording
+from adb_core.playground import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
+from adb_core.plots import DriftPoint
+from adb_core.widgets import (
+    AttentionExplorer, BeforeAfter, DriftExplorer, PromptBench, RegularizerPlayground, enlarge, gallery, live_curve, overlay, where,
+)
+
+
+def opened(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+@pytest.fixture
+def recording():
+    """Two words, three steps, two layers; the second word looks at the lower right corner."""
+    rng = np.random.default_rng(0)
+    layers = {}
+    for name, side in (("down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor", 4), ("mid_block.attentions.0.transformer_blocks.0.attn2.processor", 2)):
+        maps = rng.random((3, 2, side, side, 2)) * 0.1
+        maps[..., -1, -1, 1] = 0.9
+        layers[name] = maps.astype(np.float16)
+    image = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    return Recording(image, "a cat", ("a", "cat"), layers)
+
+
+def test_recording_picks_layer_step_and_head(recording):
+    name = next(iter(recording.layers))
+    one = recording.map("cat", layer=name, step=1, head=0)
+    np.testing.assert_allclose(one, recording.layers[name][1, 0, ..., 1].astype(np.float32))
+    assert recording.map("cat").shape == (4, 4) and where(recording.map("cat")) == "bottom right"
+    mean = recording.map("cat", layer=name)
+    np.testing.assert_allclose(mean, recording.layers[name].astype(np.float32)[..., 1].mean((0, 1)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [{"word": "dog"}, {"layer": "no"}, {"step": 3}, {"head": 7}])
+def test_recording_says_what_there_is(recording, wrong):
+    with pytest.raises(PromptError, match="choose from"):
+        recording.map(**{"word": "cat", **wrong})
+
+
+def test_attention_explorer_shows_the_chosen_map(recording):
+    explorer = AttentionExplorer(recording)
+    explorer.word.value = "cat"
+    assert "'cat'" in explorer.text and "bottom right" in explorer.text
+    before = explorer.picture.value
+    explorer.word.value = "a"
+    assert explorer.picture.value != before and "'a'" in explorer.text
+    explorer.step.value, explorer.head.value = 2, 1
+    np.testing.assert_allclose(explorer.heat, recording.map("a", step=1, head=0))
+    assert opened(explorer.picture.value).shape == (256, 256 + 8 + 256, 3)
+
+
+def drift(step):
+    said = adb.Drift(distance=float(step), cosine_to_start=1.0, cosine_to_category=0.5, norm=1.0, vocabulary_norm=1.0, nearest=(("cat", 0.5), ("dog", 0.4)))
+    return DriftPoint(step, "alignment", said, (step / 10, 0.0))
+
+
+def test_drift_explorer_follows_the_path():
+    explorer = DriftExplorer([drift(s) for s in (0, 5, 10)], np.random.default_rng(0).normal(size=(30, 2)), {"cat": (0.0, 1.0)})
+    assert explorer.text.startswith("step 10: 10.00")
+    last = explorer.picture.value
+    explorer.at.value = 0
+    assert explorer.text.startswith("step 0: 0.00") and explorer.picture.value != last
+
+
+def test_before_after_wipes():
+    before, after = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 200, np.uint8)
+    pair = BeforeAfter(before, after)
+    pair.edge.value = 0
+    assert opened(pair.picture.value).min() == 200
+    pair.edge.value = 100
+    assert opened(pair.picture.value).max() == 0
+    pair.edge.value = 25
+    assert opened(pair.picture.value)[0, 10].max() == 0 and opened(pair.picture.value)[0, -1].min() == 200
+    with pytest.raises(ValueError, match="one size"):
+        BeforeAfter(before, after[:4])
+
+
+def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):
+    bench = PromptBench({"base": tiny_base}, prompt="a photo of a cat", steps=2)
+    bench.work()
+    assert "seed 0" in bench.text and opened(bench.picture.value).shape[0] == 256
+    bench.prompt.value = ""
+    bench.models = {"broken": None}
+    bench.worker.run(bench.work)
+    bench.worker.wait(20)
+    assert "Error" in bench.text and not bench.draw.disabled
+
+
+# ---------------------------------------------------------------- the playground
+
+
+@pytest.fixture
+def tiny_base():
+    return adb.load_base("tiny", device="cpu")
+
+
+def short_recipe(steps=3):
+    plan = adb.recipe("attndreambooth_fast")
+    return replace(plan, stages=tuple(replace(s, steps=steps, batch_size=2) for s in plan.stages))
+
+
+def test_playground_answers_from_the_grid_and_says_when_it_cannot(tiny_base):
+    plan = short_recipe()
+    points = tuple(Point(lambdas(v), f"picture {k}".encode(), f"identity {k}") for k, v in enumerate(variants(plan, (0.0, 2.0), (0.0, 5.0))))
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), plan, grid=Grid("pico", plan.name, points))
+    assert "identity 3" in playground.text and playground.picture.value == b"picture 3"
+    for stage in ("attention", "identity"):
+        playground.sliders[stage, "lambda_mu"].value = 0.0
+    assert "identity 1" in playground.text
+    playground.sliders["alignment", "lambda_mu"].value = 20.0
+    assert "not precomputed" in playground.text and playground.picture.value == b""
+    assert playground.chosen.stages[0].lambda_mu == 20.0
+
+
+def test_playground_trains_what_the_sliders_say_and_keeps_a_gallery(tiny_base):
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2)
+    before = [p.detach().clone() for p in tiny_base.unet.parameters()]
+    for _ in range(2):
+        playground.worker.run(playground.work)
+        playground.worker.wait(120)
+    assert "trained" in playground.status.value and len(playground.tried) == 2
+    np.testing.assert_array_equal(playground.tried[0][1], playground.tried[1][1])  # the same seed, the same picture
+    assert playground.progress.value == playground.progress.max == 9
+    assert opened(playground.curve.value).shape == (180, 640, 3)
+    assert all((a == b).all() for a, b in zip(before, tiny_base.unet.parameters())), "the base model has changed"
+
+
+def test_playground_can_be_stopped_and_started_again(tiny_base):
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(200), steps=2)
+    playground.train.click()
+    end = time.monotonic() + 60
+    while playground.progress.value < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    assert playground.train.disabled and not playground.stop.disabled
+    playground.stop.click()
+    playground.worker.wait(60)
+    assert "stopped after" in playground.status.value and not playground.tried
+    assert not playground.train.disabled
+
+
+def test_errors_of_training_appear_in_the_playground(tiny_base):
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["no braces"], steps=2)
+    playground.worker.run(playground.work)
+    playground.worker.wait(120)
+    assert "PromptError" in playground.status.value
+
+
+def test_bundled_grid_has_the_recipes_own_point_and_says_what_was_measured():
+    grid = load_grid()
+    assert len(grid.points) == len(MUS) * len(SIGMAS) and grid.find(adb.recipe(grid.recipe))
+    for point in grid.points:
+        assert "identity" in point.text and "attention of [V] / category" in point.text
+        assert opened(point.png).shape[0] > 300
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_overlay_and_enlarge_have_the_asked_size():
+    image, heat = np.zeros((64, 32, 3), np.uint8), np.zeros((8, 4))
+    heat[0, 0] = 1
+    over = overlay(image, heat, side=128)
+    assert over.shape == enlarge(image, 128).shape == (128, 64, 3)
+    assert over[:20, :20].mean() > over[-20:, -20:].mean()
+
+
+def test_curve_and_gallery_take_what_there_is():
+    assert live_curve([], 10).size == (640, 180)
+    rows = [("one", np.zeros((20, 30, 3), np.uint8)), ("two", np.zeros((20, 60, 3), np.uint8))]
+    assert gallery(rows).size == (520, 84)
