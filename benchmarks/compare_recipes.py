@@ -1,9 +1,10 @@
 """The comparison of recipes: concepts x seeds x complex prompts, with bootstrap intervals.
 
-    python benchmarks/compare_recipes.py [--split held_out] [--recipes ...] [--seeds 0 1 2]
+    python benchmarks/compare_recipes.py [--split held_out] [--recipes ...] [--seeds 0 1 2] [--publish]
 
 Each cell (recipe, concept, seed) is one JSON file under out/compare/<split>/; run again to go on
 after an interruption. The held-out half is for reporting: tune with tune.py, on the other half.
+``--publish`` also writes the table's numbers to data/results/<split>.json, which notebook 09 shows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from adb_core.concept import bundled_concepts
 from adb_core.files import atomic_write_json, atomic_write_text
+from adb_core.paths import data_dir
 from adb_core.recipes import RECIPES, recipe
 from cells import make_cell, pooled, prompt_set, table, tools, weights_digest
 from timing import bundled_base
@@ -44,9 +46,13 @@ def run(args, base) -> dict[str, list[dict]]:
     return rows
 
 
-def summary(rows: dict[str, list[dict]]) -> dict:
-    """The table's numbers as JSON says them."""
-    return {which: {score: found._asdict() for score in COLUMNS if (found := pooled(cells, score))} for which, cells in rows.items()}
+def summary(rows: dict[str, list[dict]], args, model: str) -> dict:
+    """The table's numbers as JSON says them, with what they were measured on."""
+    return {
+        "split": args.split, "concepts": sorted({cell["concept"] for cells in rows.values() for cell in cells}), "seeds": args.seeds,
+        "prompts": {"set": args.prompts, "count": len(prompt_set(args.prompts, args.prompt_count)), "images": args.images}, "base": model,
+        "recipes": {which: {score: found._asdict() for score in COLUMNS if (found := pooled(cells, score))} for which, cells in rows.items()},
+    }
 
 
 def main() -> None:
@@ -58,14 +64,18 @@ def main() -> None:
     parser.add_argument("--prompt-count", type=int, help="use only so many of the prompts")
     parser.add_argument("--images", type=int, default=1, help="pictures of each prompt in each cell")
     parser.add_argument("--out", type=Path, default=Path("out/compare"))
+    parser.add_argument("--publish", action="store_true", help="write data/results/<split>.json")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = run(args, bundled_base(args.device))
+    base = bundled_base(args.device)
+    rows = run(args, base)
     text = table(rows, COLUMNS)
     atomic_write_text(args.out / args.split / "table.md", text + "\n")
-    atomic_write_json(args.out / args.split / "summary.json", summary(rows))
+    found = summary(rows, args, weights_digest(base))
+    for path in (args.out / args.split / "summary.json", *([data_dir() / "results" / f"{args.split}.json"] if args.publish else [])):
+        atomic_write_json(path, found)
     print(f"\n{args.split}: mean [95 % interval over concepts], {args.prompts} prompts, seeds {args.seeds}\n\n{text}")
 
 

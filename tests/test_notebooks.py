@@ -24,7 +24,6 @@ import notebooks as builder  # noqa: E402
 
 NAMES = builder.names()
 NOTEBOOKS = {name: ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES}
-DRAFTS = ROOT / "notebooks" / "drafts"  # sources that are not finished: not built, not run
 EXERCISES = [(name, number) for name in NAMES
              for number in builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8")))]
 
@@ -35,8 +34,7 @@ def read(name: str):
 
 def test_every_source_has_its_notebook_and_the_other_way_round():
     assert NAMES and {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} == set(NAMES)
-    drafts = [p.stem for p in DRAFTS.glob("[0-9]*.py")]
-    assert sorted(int(name[:2]) for name in (*NAMES, *drafts)) == list(range(10))
+    assert [int(name[:2]) for name in NAMES] == list(range(10))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,6 +50,7 @@ def test_notebook_was_executed_from_top_to_bottom_without_an_error(name):
     outputs = [o for c in cells for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     assert not [o.text for o in outputs if o.get("name") == "stderr"], "warnings were stored"
+    assert not [o.text for o in outputs if "DEBUG" in o.get("text", "")], "a number for the author was left in"
     assert "widgets" not in read(name).metadata
     assert NOTEBOOKS[name].stat().st_size < 3e6
 
@@ -83,7 +82,7 @@ def test_local_links_lead_somewhere(name):
     assert links
     for link in links:
         path = ROOT / "notebooks" / link.partition("#")[0]
-        assert path.exists() or (DRAFTS / f"{path.stem}.py").exists(), link
+        assert path.exists(), link
 
 
 # ---------------------------------------------------------------- exercises

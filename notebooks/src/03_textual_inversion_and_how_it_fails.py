@@ -182,7 +182,6 @@ for name in found:
     print(f"{name}: at least 9 in 10 of them found:", count[name] >= 0.9 * sum(map(len, wanted)))
 same = metrics.cosine_to_mean(judge.identity(complex_ti.images), photos)
 print("mean identity of [V], photo:", "above 0.6" if same[:2].mean() > 0.6 else "below 0.6", "| other styles:", "above 0.6" if same[2:].mean() > 0.6 else "below 0.6")
-print("DEBUG", same, count)
 # %% [markdown]
 # **Explain.** None of them, as far as the judge can count: on this tiny model Textual Inversion does *not* lose the
 # prompt. The paper reports that on Stable Diffusion it does; our world is simpler, its captions name one thing of each
@@ -240,7 +239,6 @@ def means(made, words):
 accessories = [a["accessory"] for a in wanted]
 cat, v = means(complex_base, ["cat"] * 8), means(complex_ti, [concept.placeholder] * 8)
 before, now = means(complex_base, accessories), means(complex_ti, accessories)
-print("DEBUG", v / cat, now / before)
 print("[V] gets more than 1.5 times the attention of 'cat':", int((v > 1.5 * cat).sum()), "of", len(v), "pictures")
 print("the accessory's word gets less than before, on average:", (now / before).mean() < 0.95)
 # %% [markdown]

@@ -85,15 +85,18 @@ show(plots.image_grid([concept.squares(64)[:4], simple.images], row_labels=["pho
 photos = judge.identity(concept.squares(64))
 
 
-def taken_for_pico(images):
-    return int((metrics.cosine_to_mean(judge.identity(images), photos) > 0.7).sum())
+def identity(images):
+    """How much each picture shows Pico: cosine to the mean of the photos, 1 is the same."""
+    return metrics.cosine_to_mean(judge.identity(images), photos)
 
 
-print("taken for Pico (identity above 0.7):", taken_for_pico(simple.images), "of", len(seeds))
+print("mean identity above 0.6:", identity(simple.images).mean() > 0.6)
 print("places in the photos:", sorted(metrics.training_places(concept)))
-print("places in the pictures:", judge.read(simple.images)["place"])
+print("all places in the pictures are among them:", set(judge.read(simple.images)["place"]) <= metrics.training_places(concept))
 # %% [markdown]
-# **Explain.** TODO
+# **Explain.** Pico's colour, and this time orange patches too, on something that is clearly a cat: the whole
+# network may move, and it moves to wherever the photos are drawn well. Look at the backgrounds as well. The prompt names no
+# place, and the base model would choose among eight; now it chooses those of the photos.
 #
 # ## 4. The prompt grows
 #
@@ -113,24 +116,41 @@ show(plots.image_grid([g.images[s::2] for g in made.values() for s in (0, 1)], r
                       column_labels=[p.replace("{}", "[...]") for p in asked],
                       alt="Four complex prompts, two seeds each: the base model with the word cat, and DreamBooth."))
 for name, g in made.items():
-    read = judge.read(g.images)
-    hits = metrics.attribute_hits(read, wanted)
-    print(name, {k: int(sum(v)) for k, v in hits.items()}, "leaks", int(metrics.leaks(read["place"], wanted, metrics.training_places(concept)).sum()),
-          "pico", taken_for_pico(g.images), "of 8")
+    hits = metrics.attribute_hits(judge.read(g.images), wanted)
+    found, count = sum(sum(v) for v in hits.values()), sum(len(v) for v in hits.values())
+    print(f"{name}: at least 9 in 10 of what was asked for is there: {found >= 0.9 * count}")
+leaked = metrics.leaks(judge.read(made["DreamBooth"].images)["place"], wanted, metrics.training_places(concept))
+print("pictures with a place of the photos instead of the one asked for:", int(leaked.sum()), "of", len(wanted))
+print("mean identity lower than for the simple prompt:", bool(identity(made["DreamBooth"].images).mean() < identity(simple.images).mean()))
 # %% [markdown]
-# **Explain.** TODO
+# **Explain.** Accessories and places are there, and no place of the photos has come in where another one was named. So on
+# this small model the prompt survives. Pico survives less well: the colours are right, but the patches fade
+# and the shapes become those of the base model's cats one row above. The paper says of Stable Diffusion that DreamBooth
+# *overlooks* the concept in complex prompts; what we see is a weak form of that. The next section looks for the cause.
 #
 # ## 5. A word that never learned where to look
 # %%
 picture = 0
 for g in made.values():
     show(plots.word_maps(g.images[picture], {w: m for w, m in g.word_maps(picture).items() if w not in metrics.FUNCTION_WORDS}, g.prompts[picture]))
-quality = metrics.map_quality(metrics.photo_maps(db, concept), concept.masks)
-print({k: round(float(v.mean()), 2) for k, v in quality.items()})
+maps = metrics.photo_maps(db, concept)  # with the training prompt, in Pico's own photos
+ratio = float(maps["v"].mean() / maps["category"].mean())
+print("attention of [V], times that of 'cat', below 0.3:", ratio < 0.3)
+# %% [markdown]
+# **Explain.** Compare the largest values above the maps: hardly a pixel looks at [V]. And yet the pictures show Pico. So it is
+# not the word that carries him. The row of [V] could not move; for the U-Net it was easier to change what *every* prompt
+# draws than to learn to listen to a word that says almost nothing. If that is so, then another prompt must show it, one without [V].
 # %% [markdown]
 # ## 6. What happened to "a cat"
 #
-# **Predict.** Now without [V]: "a photo of a cat", before and after. Nobody trained that prompt.
+# **Predict.** "a photo of a cat", without [V], before and after DreamBooth. Nobody trained that prompt. What will it show?
+#
+# The authors foresaw the answer and offer a remedy, **prior preservation** (Ruiz et al., section 3.3): before training, the base model draws
+# pictures of "a photo of a cat", and then every step learns from both kinds, photos with [V] and those pictures without it:
+#
+# $$L = L_{\text{photos}} + \lambda \, L_{\text{category}}$$
+#
+# The recipe `dreambooth_prior` does that; its steps cost twice as much.
 # %%
 prior = trained(base, concept, "dreambooth_prior")
 cats = {"base": adb.generate(base, "a photo of a cat", seeds),
@@ -138,14 +158,28 @@ cats = {"base": adb.generate(base, "a photo of a cat", seeds),
         "with prior preservation": adb.generate(replace(base, unet=prior.learner.unet), "a photo of a cat", seeds)}
 show(plots.image_grid([g.images for g in cats.values()], row_labels=list(cats), column_labels=[f"seed {s}" for s in seeds],
                       alt="A photo of a cat, four seeds: base model, DreamBooth, DreamBooth with prior preservation."))
-difference = {name: metrics.pixel_difference(cats["base"].images, g.images).mean() for name, g in cats.items()}
 for name, g in cats.items():
-    print(name, round(difference[name], 3), taken_for_pico(g.images))
+    print(f"{name}: mean identity with Pico {'above 0.5' if identity(g.images).mean() > 0.5 else 'below 0.3' if identity(g.images).mean() < 0.3 else 'between'}")
 kept = adb.generate(prior, "a photo of a {}", seeds)
-print("prior pico", taken_for_pico(kept.images))
+print("with prior preservation, 'a photo of a [V] cat': mean identity above 0.6:", identity(kept.images).mean() > 0.6)
 # %% [markdown]
-# **Explain.** TODO
+# **Explain.** There is the failure. After DreamBooth *every* cat is Pico, and every one sits in Pico's kitchen:
+# the background has leaked into a prompt that had nothing to do with the photos. (The authors call it language drift.) With prior
+# preservation a cat is any cat again, though not the same cats as before, and [V] is still Pico: the two kinds of pictures force the
+# network to find out what distinguishes the two prompts, and that is [V].
 #
+# Wipe between the two for one seed:
+# %%
+from adb_core.widgets import BeforeAfter
+
+wipe = BeforeAfter(cats["base"].images[3], cats["DreamBooth"].images[3], ("a cat before", "a cat after DreamBooth"))
+wipe.view
+# %% [markdown]
+# The same by code:
+# %%
+wipe.edge.value = 25
+print(wipe.text)
+# %% [markdown]
 # ## Exercises
 #
 # ### Exercise 1 (easy, 5 minutes): the prior preservation loss
@@ -195,7 +229,9 @@ check("04.3", pixel_difference)
 # %% [markdown]
 # ## Summary
 #
-# TODO
+# - DreamBooth trains every weight of the U-Net and leaves the word where it was.
+# - It draws the individual well, but hardly looks at the word: the network as a whole has become Pico's.
+# - So a prompt without [V] draws Pico too, background included. Prior preservation prevents that, at twice the cost.
 #
 # **Read next:** section 3 of [Ruiz et al. 2023](https://arxiv.org/abs/2208.12242); sections 1 and 3.1 of
 # [Pang et al. 2024](https://arxiv.org/abs/2406.05000).
