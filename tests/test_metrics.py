@@ -11,7 +11,7 @@ import torch
 from models import tiny_base, tiny_concept
 
 from adb_core.attention import selection
-from adb_core.base import BaseModelError, load_clip, load_judge
+from adb_core.base import BaseModelError, load_base, load_clip, load_judge
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import Generation
 from adb_core.metrics import (
@@ -19,7 +19,7 @@ from adb_core.metrics import (
     embed_texts, evaluate_result, found_shares, iou, leaks, map_quality, mask_cells, mean_cosine, noised_maps, overlap,
     paired_cosine, photo_maps, pixel_difference, pointing_hit, score_pictures, threshold, training_places, word_overlaps,
 )
-from adb_core.paths import data_path
+from adb_core.paths import data_dir, data_path
 from adb_core.personalization import load_result, personalize
 from adb_core.recipes import recipe
 
@@ -442,3 +442,16 @@ def test_control_clip_prefers_the_right_words_and_the_right_concept():
     plain = np.stack([drawn("pico", {"place": place}, 700 + k) for k, place in enumerate(("beach", "kitchen", "moon"))])
     own = mean_cosine(embed_images(clip, plain), embed_images(clip, concept.images))
     assert own.mean() > mean_cosine(embed_images(clip, plain), embed_images(clip, other.images)).mean()
+
+
+def test_stored_results_belong_to_this_model_and_these_concepts(benchmark_script):
+    """New weights make the published table out of date: run compare_recipes.py --publish again."""
+    digest = benchmark_script("cells").weights_digest(load_base("tiny", device="cpu"))
+    stored = sorted((data_dir() / "results").glob("*.json"))
+    assert stored
+    for path in stored:
+        found = json.loads(path.read_text())
+        assert found["base"] == digest, f"{path.name} was measured with other weights"
+        assert set(found["concepts"]) <= set(bundled_concepts()[found["split"]])
+        for scores in found["recipes"].values():
+            assert all(scores[s]["low"] <= scores[s]["mean"] <= scores[s]["high"] for s in ("text", "identity"))

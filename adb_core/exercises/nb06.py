@@ -7,6 +7,7 @@ import torch
 
 from . import differs
 
+DOTS = "the three dots are still there: return your result instead"
 
 def check_1(stage_2_names) -> str | None:
     block = "down_blocks.0.attentions.0.transformer_blocks.0"
@@ -14,6 +15,8 @@ def check_1(stage_2_names) -> str | None:
     others = [f"{block}.attn1.to_q.weight", f"{block}.norm2.weight", "conv_in.weight", f"{block}.ff.net.2.weight"]
     names = [others[0], ours[0], others[1], ours[1], others[2], ours[2], others[3]]
     got = stage_2_names(names)
+    if got is ...:
+        return DOTS
     if isinstance(got, (str, int)) or got is None:
         return "it should return a list of names"
     got = list(got)
@@ -28,6 +31,8 @@ def check_2(moved_names) -> str | None:
     before = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0]), "c": torch.tensor([[0.5, 0.25], [1.0, 1.0]])}
     after = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0000002]), "c": torch.tensor([[0.5, 0.25], [1.0, 2.0]])}
     got = moved_names(before, after)
+    if got is ...:
+        return DOTS
     if got is None or isinstance(got, (str, int)):
         return "it should return a set of names"
     got = set(got)

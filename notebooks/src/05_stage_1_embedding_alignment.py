@@ -234,7 +234,7 @@ show(plots.image_grid([after, gone], row_labels=["stage 1", "too long, too fast"
                       alt="Four prompts after stage 1, and after a stage 1 that was run too long and too fast: nearly the same pictures."))
 print("distance from its start, times that of stage 1, above 5:", far.distance > 5 * end.distance)
 print("cosine to 'cat' below 0.2:", far.cosine_to_category < 0.2)
-print("mean identity above 0.6:", identity(gone) > 0.6, "| stage 1's below that:", identity(after) < 0.6)
+print("mean identity higher than after stage 1 by more than 0.05:", identity(gone) > identity(after) + 0.05)
 # %% [markdown]
 # **Explain.** The row is far out, and the pictures are nearly the same; the judge even finds more of Pico in them, since the teal is
 # fuller. So on this model running away is no disaster at once, and the pictures do not tell: only the embedding does. What it costs shows in
