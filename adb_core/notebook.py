@@ -25,10 +25,24 @@ def show(figure) -> None:
 
 
 def workspace() -> Path:
-    """Where notebooks keep what they trained: ``out/notebooks`` of the repository, else of the current folder."""
+    """Where notebooks keep what they trained: ``out/notebooks`` of the repository, else of the current folder.
+
+    Where nothing may be written there, a folder for temporary files is used, and a line says so.
+    """
+    import tempfile
+
     here = Path.cwd()
     root = next((p for p in (here, *here.parents) if (p / "constraints.txt").is_file() and (p / "adb_core").is_dir()), here)
-    return root / "out" / "notebooks"
+    folder = root / "out" / "notebooks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        other = Path(tempfile.gettempdir()) / "adb-notebooks"
+        print(f"{folder} cannot be written ({error.strerror}): what is trained here is kept in {other}, until that is cleared")
+        other.mkdir(parents=True, exist_ok=True)
+        return other
 
 
 def trained(base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth", *, seed: int = 0, **options) -> Result:

@@ -10,7 +10,7 @@ For layer l and sample b, with attention probabilities A (heads, pixels, tokens)
 through both sides. Because it SUMS over the batch, halving the batch halves the regularizer;
 ``reduction="mean"`` makes it independent of the batch.
 
-Axes: L layers, b batch, h heads, q query pixels.
+Axes: L layers, b batch, h heads, q query pixels, n tokens.
 """
 
 from __future__ import annotations
@@ -23,27 +23,34 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """Mean and unbiased variance of a token's map, float32, (b,) for one layer or (L, b) for several."""
+    """Mean and unbiased variance of a token's map, float32, (b,) for one layer or (L, b) for several.
+
+    Of n tokens at once they have one more axis, the last; :meth:`of` picks one of them.
+    """
 
     mean: Tensor
     var: Tensor
 
+    def of(self, token: int) -> Statistics:
+        """The statistics of one token of several."""
+        return Statistics(self.mean[..., token], self.var[..., token])
+
 
 def map_statistics(attention: Tensor) -> Statistics:
-    """Statistics of one token's map in one layer.
+    """Statistics of the map of one token, or of several, in one layer.
 
     Args:
-        attention: (b, h, q) probabilities of the token, any float type.
+        attention: (b, h, q) probabilities of the token, or (b, h, q, n) of n tokens, any float type.
 
     Returns:
-        float32 mean and unbiased variance over heads and pixels, (b,) each.
+        float32 mean and unbiased variance over heads and pixels, (b,) or (b, n) each.
 
     Raises:
-        ValueError: not three axes, or only one number per sample (its variance is undefined).
+        ValueError: another number of axes, or only one number per sample (its variance is undefined).
     """
-    if attention.ndim != 3:
-        raise ValueError(f"attention must be (batch, heads, pixels), got shape {tuple(attention.shape)}")
-    flat = attention.float().flatten(1)  # (b, h*q)
+    if attention.ndim not in (3, 4):
+        raise ValueError(f"attention must be (batch, heads, pixels), or that and tokens, got shape {tuple(attention.shape)}")
+    flat = attention.float().flatten(1, 2)  # (b, h*q) or (b, h*q, n)
     if flat.shape[1] < 2:
         raise ValueError("the variance of a map needs at least two numbers: heads x pixels is 1")
     var, mean = torch.var_mean(flat, dim=1, correction=1)
@@ -51,7 +58,7 @@ def map_statistics(attention: Tensor) -> Statistics:
 
 
 def stack_statistics(maps: Iterable[Tensor]) -> Statistics:
-    """Statistics of the same token in several layers: an iterable of (b, h, q) -> (L, b) each."""
+    """Statistics of the same token(s) in several layers: an iterable of (b, h, q[, n]) -> (L, b[, n]) each."""
     each = [map_statistics(m) for m in maps]
     if not each:
         raise ValueError("no attention layer was captured: there is nothing to regularize")

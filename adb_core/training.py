@@ -322,8 +322,8 @@ def _losses(learner, stage, words, prior, batch, accelerator, parts, capture_nee
     v, category, layers = None, None, ()
     if capture is not None:
         layers = tuple(capture.layers)
-        v = stack_statistics(capture.maps(0))
-        category = stack_statistics(capture.maps(1)) if chosen.shape[-1] > 1 else None
+        both = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
+        v, category = both.of(0), both.of(1) if chosen.shape[-1] > 1 else None
     penalty = Penalty(zero, zero, zero)
     if stage.regularized:
         penalty = regularizer(v, category, stage.lambda_mu, stage.lambda_sigma, stage.reduction)

@@ -31,9 +31,14 @@ COLUMNS = {
 }
 
 
+def concepts(args) -> list[str]:
+    """The half's concepts, or the first few of them."""
+    return list(bundled_concepts()[args.split])[: args.concept_count]
+
+
 def run(args, base) -> dict[str, list[dict]]:
     """Every cell, recipe by recipe within a concept and seed: a stopped run is balanced."""
-    names, found, model = bundled_concepts()[args.split], tools(base), weights_digest(base)
+    names, found, model = concepts(args), tools(base), weights_digest(base)
     prompts = prompt_set(args.prompts, args.prompt_count)
     jobs = [(seed, name, which) for seed in args.seeds for name in names for which in args.recipes]
     rows: dict[str, list[dict]] = {which: [] for which in args.recipes}
@@ -59,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=("tuning", "held_out"), default="held_out")
     parser.add_argument("--recipes", nargs="+", choices=(BASE, *RECIPES), default=list(DEFAULT))
+    parser.add_argument("--concept-count", type=int, help="use only the first so many concepts of the half")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2)")
     parser.add_argument("--prompts", choices=("simple", "compositional", "complex"), default="complex")
     parser.add_argument("--prompt-count", type=int, help="use only so many of the prompts")

@@ -18,11 +18,13 @@ import argparse
 import copy
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -252,17 +254,25 @@ def peak_memory(side: str, args) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def child(side: str, base, concept: Concept, plan: Recipe) -> None:
-    """Run one side and print its peak memory in MB: of the process before training, and what training added."""
+def resident(peak: bool = False) -> float:
+    """Resident memory of this process in MB, now or at its peak.
+
+    On Linux from /proc: getrusage's peak would begin with that of the parent process.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", status.read_text())[1]) / 2**10
     import resource
 
-    def peak() -> float:  # kilobytes on Linux, bytes on macOS
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
-    before = peak()
+
+def child(side: str, base, concept: Concept, plan: Recipe) -> None:
+    """Run one side and print its memory in MB: of the process before training, and what the peak of training added."""
+    before = resident()
     for _ in (EngineRun(base, concept, plan) if side == "engine" else PlainRun(base, concept, plan)).parts():
         pass
-    found = {"loaded": before, "added": peak() - before}
+    found = {"loaded": before, "added": resident(peak=True) - before}
     if base.device.type == "cuda":
         found["device"] = torch.cuda.max_memory_allocated() / 2**20
     print(json.dumps(found))

@@ -9,6 +9,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -16,7 +18,12 @@ import numpy as np
 import pytest
 import torch
 
+from models import tiny_base, tiny_concept
+
+from adb_core import personalization
 from adb_core.exercises import check, differs, verdict
+from adb_core.notebook import trained, workspace
+from adb_core.recipes import recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -127,6 +134,58 @@ def test_differs_names_the_shape_and_the_size_of_the_error():
     assert "shape (3,), expected (2,)" in differs(np.zeros(3), np.zeros(2))
     assert "off by up to 0.5" in differs(np.array([0.5]), np.zeros(1))
     assert "None" in differs(None, np.zeros(1))
+
+
+# ---------------------------------------------------------------- what notebooks share
+
+
+def test_workspace_is_the_repositorys_or_here_or_at_least_somewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert workspace() == ROOT / "out" / "notebooks"
+    monkeypatch.chdir(tmp_path)
+    assert workspace() == tmp_path / "out" / "notebooks" and not list(workspace().iterdir())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "out").write_text("a file where the folder should be")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert workspace() == tmp_path / "temporary" / "adb-notebooks"
+    assert "cannot be written" in capsys.readouterr().out
+
+
+def test_trained_goes_on_after_a_restart_and_then_loads(tmp_path, monkeypatch):
+    """A kernel that is restarted in the middle loses nothing but the steps since the last checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    plan = recipe("textual_inversion")
+    plan = replace(plan, stages=(replace(plan.stages[0], steps=6, batch_size=2),))
+    base, concept = tiny_base(), tiny_concept()
+    taken = []
+
+    class Restart(BaseException):
+        pass
+
+    def step(stop, record):
+        taken.append(record.step)
+        if record.step == stop:
+            raise Restart
+
+    real = personalization.personalize
+
+    def personalize(*args, on_step, **options):
+        return real(*args, on_step=lambda record: (on_step(record), step(stop, record)), save_every=2, **options)
+
+    monkeypatch.setattr(personalization, "personalize", personalize)
+    stop = 5
+    with pytest.raises(Restart):
+        trained(base, concept, plan, view_count=2)
+    stop = None
+    again = trained(base, concept, plan, view_count=2)
+    assert taken == [1, 2, 3, 4, 5, 5, 6]  # from the checkpoint after step 4
+    loaded = trained(base, concept, plan, view_count=2)
+    assert len(taken) == 7 and torch.equal(again.token.rows, loaded.token.rows)
+    whole = real(tiny_base(), tiny_concept(), plan, seed=0, view_count=2)
+    assert torch.equal(again.token.rows, whole.token.rows)
 
 
 # ---------------------------------------------------------------- the builder

@@ -54,6 +54,15 @@ def test_zero_when_maps_agree_and_gradient_reaches_both_sides():
     assert v.grad.abs().sum() > 0 and cat.grad.abs().sum() > 0
 
 
+def test_several_tokens_at_once_are_each_token_alone():
+    maps = [torch.rand(2, 3, q, 2) for q in (16, 64)]
+    both = stack_statistics(maps)
+    assert both.mean.shape == (2, 2, 2)
+    for token in (0, 1):
+        alone = stack_statistics([m[..., token] for m in maps])
+        torch.testing.assert_close(tuple(both.of(token)), tuple(alone))
+
+
 def test_statistics_are_float32_whatever_comes_in():
     s = map_statistics(torch.rand(1, 2, 300).bfloat16())
     assert s.mean.dtype == s.var.dtype == torch.float32

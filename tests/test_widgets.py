@@ -152,6 +152,21 @@ def test_playground_can_be_stopped_and_started_again(tiny_base):
     assert not playground.train.disabled
 
 
+def test_playground_ignores_a_second_press_and_sliders_that_move_while_it_trains(tiny_base):
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2)
+    before = playground._label()
+    playground.train.click()
+    thread = playground.worker.thread
+    playground.worker.run(playground.work)  # as if the click had been under way already
+    end = time.monotonic() + 60
+    while playground.progress.value < 1 and time.monotonic() < end:
+        time.sleep(0.02)
+    playground.sliders["identity", "lambda_mu"].value = 100.0
+    playground.worker.wait(120)
+    assert playground.worker.thread is thread
+    assert [label for label, _ in playground.tried] == [before] != [playground._label()]
+
+
 def test_errors_of_training_appear_in_the_playground(tiny_base):
     playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["no braces"], steps=2)
     playground.worker.run(playground.work)

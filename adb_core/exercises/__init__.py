@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+DOTS = "the three dots are still there: return your result instead"  # what a check says to an untouched stub
+
 
 def verdict(name: str, answer) -> str | None:
     """None if ``answer`` solves exercise ``name`` ("notebook.number"), else what is wrong with it.

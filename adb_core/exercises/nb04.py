@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from . import differs
-
-DOTS = "the three dots are still there: return your result instead"
+from . import DOTS, differs
 
 
 def check_1(loss) -> str | None:

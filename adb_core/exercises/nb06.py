@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from . import differs
+from . import DOTS, differs
 
-DOTS = "the three dots are still there: return your result instead"
 
 def check_1(stage_2_names) -> str | None:
     block = "down_blocks.0.attentions.0.transformer_blocks.0"
