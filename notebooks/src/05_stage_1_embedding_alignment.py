@@ -219,7 +219,7 @@ for name, d in ends.items():
     print(f"{name}: distance {d.distance:.1f}, cosine to 'cat' {d.cosine_to_category:.1f}, nearest word {'cat' if d.nearest[0][0] == 'cat' else 'a colour'}")
 # %% [markdown]
 # **Explain.** A part of the loss that is hundreds of times smaller than the other still has its effect, because it always pulls in the
-# same direction while the diffusion loss, with its random noise and times, pulls to and fro. With the recipe's weight [V] ends a
+# same direction while the diffusion loss, with its random noise and times, pulls back and forth. With the recipe's weight [V] ends a
 # little nearer to "cat". A thousand times stronger, it hardly leaves "cat" at all: to have the category's map, the easiest way is
 # to remain the category.
 #
