@@ -50,6 +50,14 @@ class Grid:
         wanted = lambdas(recipe)
         return next((p for p in self.points if p.lambdas == wanted), None)
 
+    @property
+    def axes(self) -> str:
+        """Which weights were computed, in words."""
+        first = sorted({p.lambdas[0] for p in self.points})
+        said = [" or ".join(f"{value:g}" for value in sorted({p.lambdas[-1][k] for p in self.points})) for k in (0, 1)]
+        alone = " or ".join(f"{mu:g}/{sigma:g}" for mu, sigma in first)
+        return f"first stage {alone}; after it lambda_mu {said[0]}, lambda_sigma {said[1]}, the same in all stages"
+
 
 def lambdas(recipe: Recipe) -> tuple[tuple[float, float], ...]:
     """(lambda_mu, lambda_sigma) of each stage."""

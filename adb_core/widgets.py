@@ -349,12 +349,14 @@ class RegularizerPlayground(_Panel):
 
     Args:
         base, concept: what is trained; recipe: whose stages' weights are replaced by the sliders'.
-        grid: of :func:`adb_core.playground.load_grid`; None leaves only the button.
+        grid: of :func:`adb_core.playground.load_grid`, whose points have the same weights in every
+            stage after the first; None leaves only the button.
         prompts: two or three, with ``{}``; drawn after training.
         values: what the sliders can be set to.
     """
 
     VALUES = (0.0, 0.1, 0.5, 2.0, 5.0, 20.0, 100.0)
+    WEIGHTS = ("lambda_mu", "lambda_sigma")
 
     def __init__(self, base: Base, concept: Concept, recipe: Recipe, grid=None, prompts: Sequence[str] = ("a photo of a {} wearing a hat on the beach",),
                  seed: int = 0, steps: int = 20, guidance: float = 3.0):
@@ -366,7 +368,7 @@ class RegularizerPlayground(_Panel):
         rows = []
         for stage in recipe.stages:
             pair = []
-            for name in ("lambda_mu", "lambda_sigma"):
+            for name in self.WEIGHTS:
                 values = sorted({*self.VALUES, getattr(stage, name)})
                 slider = _wide("SelectionSlider", f"{stage.name}: {name}", options=[(f"{v:g}", v) for v in values], value=getattr(stage, name),
                                layout={"width": "360px"}, continuous_update=True)
@@ -374,6 +376,13 @@ class RegularizerPlayground(_Panel):
                 self.sliders[stage.name, name] = slider
                 pair.append(slider)
             rows.append(w.HBox(pair, layout={"flex_flow": "row wrap"}))
+        later = recipe.stages[1:]
+        self.together = w.Checkbox(value=len(later) > 1, description="the same in all stages after the first", indent=False,
+                                   disabled=len(later) < 2, layout={"width": "360px"})
+        for stage in later:
+            for name in self.WEIGHTS:
+                self.sliders[stage.name, name].observe(lambda change, name=name: self._follow(name, change["new"]), names="value")
+        rows.append(self.together)
         self.train, self.stop = w.Button(description="Train this"), w.Button(description="Stop")
         self.progress = w.IntProgress(min=0, max=1, value=0, description="steps", layout={"width": "420px"})
         self.curve, self.gallery = _picture(), _picture()
@@ -390,18 +399,25 @@ class RegularizerPlayground(_Panel):
     @property
     def chosen(self) -> Recipe:
         """The recipe with the sliders' weights."""
-        stages = tuple(replace(s, **{name: self.sliders[s.name, name].value for name in ("lambda_mu", "lambda_sigma")}) for s in self.recipe.stages)
+        stages = tuple(replace(s, **{name: self.sliders[s.name, name].value for name in self.WEIGHTS}) for s in self.recipe.stages)
         return replace(self.recipe, name=f"{self.recipe.name} (playground)", stages=stages)
 
     def _label(self) -> str:
         return "; ".join(f"{s.name} {s.lambda_mu:g}/{s.lambda_sigma:g}" for s in self.chosen.stages)
+
+    def _follow(self, name: str, value: float) -> None:
+        """Move the same weight of the other later stages along, as long as the box is ticked."""
+        if self.together.value:
+            for stage in self.recipe.stages[1:]:
+                self.sliders[stage.name, name].value = value
 
     def _look_up(self) -> None:
         """Show the precomputed point, or say that this one has to be trained."""
         point = self.grid.find(self.chosen) if self.grid is not None else None
         if point is None:
             put(self.picture, b"")
-            return self.say(f"{self._label()} (lambda_mu/lambda_sigma): not precomputed; press 'Train this'")
+            there = f" (precomputed: {self.grid.axes})" if self.grid is not None else ""
+            return self.say(f"{self._label()} (lambda_mu/lambda_sigma): not precomputed; press 'Train this'{there}")
         put(self.picture, point.png)
         self.say(f"{self._label()} (lambda_mu/lambda_sigma), precomputed: {point.text}")
 

@@ -1,49 +1,60 @@
-"""Tune the tiny presets: a small declared grid for every recipe, on the tuning half of the concepts only.
+"""Tune the tiny presets: nine settings for every recipe, on the tuning half of the concepts only.
 
-    python benchmarks/tune.py [--recipes ...] [--seeds 0] [--prompt-count 8]
+    python benchmarks/tune.py [--recipes ...] [--concepts pico bolt nori] [--seeds 0] [--report]
 
-Every recipe gets six settings (three learning rates by two of something else), the same concepts,
-seeds and prompts; the effort is recorded in each cell. Ablations are not tuned: they are the three
-stages less something. Cells are JSON files under out/tuning/<recipe>/; run again to go on. The
-score of a setting is the geometric mean of text and identity, so that neither can buy the other.
+Every recipe is trained with three learning rates of its last (or only) stage, and each run is
+measured three times on its way, when 140, 180 and 250 steps of batch 4 lie behind it: learning
+rates are constant, so a shorter run is the beginning of a longer one. All recipes get the same
+concepts, seeds, prompts and number of samples. Ablations are not tuned: they are the three stages
+less something, and the fast version is the three stages' best setting at 180 steps or fewer.
+The score of a setting is the geometric mean of text and identity, so that neither can buy the
+other. A run is one JSON file under out/tuning/<recipe>/; call again to go on after a stop, or with
+other concepts in a second process. ``--report`` prints the table of what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import hashlib
+import json
 import math
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from adb_core.concept import bundled_concepts
+from adb_core.concept import Concept, bundled_concepts
 from adb_core.files import atomic_write_json, atomic_write_text
+from adb_core.generation import generate
+from adb_core.metrics import bootstrap, score_pictures
+from adb_core.personalization import Result
 from adb_core.recipes import Recipe, recipe
-from cells import make_cell, pooled, prompt_set, tools, weights_digest
+from adb_core.training import Learner, train_stage
+from cells import prompt_set, read_cell, tools, weights_digest
 from timing import bundled_base
 
-# recipe -> {(stage, field): values}; every grid has six settings
-GRIDS: dict[str, dict[tuple[str, str], tuple]] = {
-    "attndreambooth": {("identity", "lr"): (5e-5, 1e-4, 2e-4), ("attention", "lr"): (2e-4, 5e-4)},
-    "attndreambooth_fast": {("identity", "lr"): (1e-4, 2e-4, 4e-4), ("attention", "lr"): (2e-4, 5e-4)},
-    "textual_inversion": {("inversion", "lr"): (5e-3, 1e-2, 2e-2), ("inversion", "steps"): (200, 400)},
-    "dreambooth": {("finetune", "lr"): (5e-5, 1e-4, 2e-4), ("finetune", "steps"): (200, 400)},
-    "dreambooth_prior": {("finetune", "lr"): (5e-5, 1e-4, 2e-4), ("finetune", "steps"): (200, 400)},
-    "ti_dreambooth": {("joint", "lr"): (5e-5, 1e-4, 2e-4), ("joint", "embedding_lr"): (2e-3, 1e-2)},
+TOTALS = (140, 180, 250)  # steps of all stages after which a run is measured
+# recipe -> learning rates of its last stage; where the row has its own, the ratio of the two stays
+RATES: dict[str, tuple[float, ...]] = {
+    "attndreambooth": (1e-4, 2e-4, 4e-4),
+    "textual_inversion": (5e-3, 1e-2, 2e-2),
+    "dreambooth": (1e-4, 2e-4, 4e-4),
+    "ti_dreambooth": (1e-4, 2e-4, 4e-4),
 }
 
 
-def settings(name: str) -> dict[str, Recipe]:
-    """label -> the tiny preset with that setting, for every point of the recipe's grid."""
-    axes, found = GRIDS[name], {}
-    for values in itertools.product(*axes.values()):
-        plan = recipe(name)
-        for (stage, field), value in zip(axes, values):
-            plan = replace(plan, stages=tuple(replace(s, **{field: value}) if s.name == stage else s for s in plan.stages))
-        found[",".join(f"{stage}.{field}={value:g}" for (stage, field), value in zip(axes, values))] = plan
+def settings(name: str) -> dict[float, tuple[Recipe, tuple[int, ...]]]:
+    """learning rate -> (the tiny preset with it, long enough for every measurement; steps of its last stage to measure at)."""
+    plan = recipe(name)
+    *earlier, last = plan.stages
+    behind = sum(s.steps for s in earlier)
+    marks = tuple(total - behind for total in TOTALS)
+    found = {}
+    for lr in RATES[name]:
+        row = last.embedding_lr and last.embedding_lr * lr / last.lr
+        found[lr] = replace(plan, stages=(*earlier, replace(last, lr=lr, embedding_lr=row, steps=marks[-1], batch_size=4))), marks
     return found
 
 
@@ -52,55 +63,93 @@ def objective(text: float, identity: float) -> float:
     return math.sqrt(max(text, 0.0) * max(identity, 0.0))
 
 
-def run(args, base) -> dict[str, dict[str, list[dict]]]:
-    """recipe -> label -> its cells."""
-    names, found, model = bundled_concepts()["tuning"], tools(base), weights_digest(base)
-    prompts, seeds = prompt_set(args.prompts, args.prompt_count), list(range(args.images))
-    jobs = [(seed, name, which, label, plan) for seed in args.seeds for name in names
-            for which in args.recipes for label, plan in settings(which).items()]
-    cells: dict[str, dict[str, list[dict]]] = {which: {label: [] for label in settings(which)} for which in args.recipes}
-    for seed, name, which, label, plan in tqdm(jobs, unit="cell"):
-        path = args.out / which / f"{label.replace(',', '__')}--{name}-{seed}.json"
-        cells[which][label].append(make_cell(path, base, name, plan, seed, prompts, seeds, model, found))
-    return cells
+def fingerprint(model: str, plan: Recipe, marks, prompts, sampling: dict) -> str:
+    """What a run depends on besides its concept and seed."""
+    said = json.dumps([1, model, asdict(plan), marks, prompts, sampling], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
-def rank(cells: dict[str, list[dict]]) -> list[dict]:
-    """The settings of one recipe, best first, with what was spent on each."""
+def trajectory(base, concept: Concept, plan: Recipe, seed: int, marks, measure) -> list[dict]:
+    """Train once; measure on the way, after each of ``marks`` steps of the last stage."""
+    learner, found, seconds = Learner(base, concept, plan, seed=seed), [], 0.0
+    for stage in plan.stages:
+        for record in train_stage(learner, stage, watch=False):
+            seconds += record.seconds
+            if stage is plan.stages[-1] and record.step in marks:
+                found.append({"step": record.step, "train_seconds": seconds} | measure(Result(learner)))
+    return found
+
+
+def run(args, base) -> None:
+    """Make every run that is not there yet."""
+    model, judge = weights_digest(base), tools(base)["judge"]
+    prompts, sampling = prompt_set("complex", args.prompt_count), {"seeds": list(range(args.images)), "steps": args.sampling_steps}
+    asks = [entry["asks"] for entry in prompts for _ in sampling["seeds"]]
+    jobs = [(seed, name, which, lr, *setting) for seed in args.seeds for name in args.concepts
+            for which in args.recipes for lr, setting in settings(which).items()]
+    for seed, name, which, lr, plan, marks in tqdm(jobs, unit="run"):
+        path = args.out / which / f"lr-{lr:g}--{name}-{seed}.json"
+        wanted = fingerprint(model, plan, marks, prompts, sampling)
+        if read_cell(path, wanted):
+            continue
+        concept = Concept.bundled(name)
+
+        def measure(result: Result) -> dict:
+            images = generate(result, [entry["prompt"] for entry in prompts], **sampling).images
+            values, _ = score_pictures(images, asks, concept, judge=judge)
+            return {score: [float(x) for x in values[score]] for score in ("text", "identity", "leakage")}
+
+        began = time.perf_counter()
+        found = trajectory(base, concept, plan, seed, marks, measure)
+        atomic_write_json(path, {"fingerprint": wanted, "model": model, "recipe": which, "lr": lr, "concept": name, "seed": seed,
+                                 "measured": found, "seconds": time.perf_counter() - began})
+
+
+def rank(folder: Path, which: str, model: str) -> list[dict]:
+    """The settings of one recipe, best first, from all runs of this model that are there."""
+    runs = [made for path in sorted((folder / which).glob("lr-*.json")) if (made := json.loads(path.read_text()))["model"] == model]
     rows = []
-    for label, made in cells.items():
-        text, identity, leakage = (pooled(made, score) for score in ("text", "identity", "leakage"))
-        rows.append({
-            "setting": label, "score": objective(text.mean, identity.mean), "text": text._asdict(), "identity": identity._asdict(),
-            "leakage": leakage._asdict() if leakage else None, "runs": len(made),
-            "samples": sum(c["effort"]["samples"] for c in made), "train_seconds": sum(c["effort"]["train_seconds"] for c in made),
-        })
+    for lr in sorted({made["lr"] for made in runs}):
+        for step in sorted({at["step"] for made in runs for at in made["measured"]}):
+            points = [(at, made) for made in runs if made["lr"] == lr for at in made["measured"] if at["step"] == step]
+            pooled = {}
+            for score in ("text", "identity", "leakage"):
+                pairs = [(x, made["concept"]) for at, made in points for x in at[score]]
+                pooled[score] = bootstrap([x for x, _ in pairs], groups=[g for _, g in pairs])._asdict()
+            rows.append({"lr": lr, "step": step, "score": objective(pooled["text"]["mean"], pooled["identity"]["mean"]), **pooled,
+                         "runs": len(points), "train_seconds": sum(at["train_seconds"] for at, _ in points)})
     return sorted(rows, key=lambda row: -row["score"])
 
 
 def summary_table(ranks: dict[str, list[dict]]) -> str:
-    lines = ["| recipe | setting | score | text | identity | leakage | runs | samples | seconds |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| recipe | learning rate | steps of the last stage | score | text | identity | leakage | runs | training seconds |",
+             "|---|---|---|---|---|---|---|---|---|"]
     for name, rows in ranks.items():
         for row in rows:
-            leak = f"{row['leakage']['mean']:.3f}" if row["leakage"] else "-"
-            lines.append(f"| {name} | {row['setting']} | {row['score']:.3f} | {row['text']['mean']:.3f} | {row['identity']['mean']:.3f} "
-                         f"| {leak} | {row['runs']} | {row['samples']} | {row['train_seconds']:.0f} |")
+            lines.append(f"| {name} | {row['lr']:g} | {row['step']} | {row['score']:.3f} | {row['text']['mean']:.3f} | {row['identity']['mean']:.3f} "
+                         f"| {row['leakage']['mean']:.3f} | {row['runs']} | {row['train_seconds']:.0f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", choices=tuple(GRIDS), default=list(GRIDS))
+    parser.add_argument("--recipes", nargs="+", choices=tuple(RATES), default=list(RATES))
+    tuning = list(bundled_concepts()["tuning"])
+    parser.add_argument("--concepts", nargs="+", choices=tuning, default=tuning, metavar="NAME", help=f"some of {', '.join(tuning)} (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")
-    parser.add_argument("--prompts", choices=("simple", "compositional", "complex"), default="complex")
-    parser.add_argument("--prompt-count", type=int, default=8, help="use only so many of the prompts")
-    parser.add_argument("--images", type=int, default=1, help="pictures of each prompt in each cell")
+    parser.add_argument("--prompt-count", type=int, default=8, help="use only so many of the complex prompts")
+    parser.add_argument("--images", type=int, default=1, help="pictures of each prompt at each measurement")
+    parser.add_argument("--sampling-steps", type=int, default=15)
+    parser.add_argument("--report", action="store_true", help="make no runs, only the table of those that are there")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    ranks = {name: rank(cells) for name, cells in run(args, bundled_base(args.device)).items()}
+    base = bundled_base(args.device)
+    if not args.report:
+        run(args, base)
+    ranks = {name: rank(args.out, name, weights_digest(base)) for name in args.recipes}
     text = summary_table(ranks)
     atomic_write_json(args.out / "summary.json", ranks)
     atomic_write_text(args.out / "summary.md", text + "\n")

@@ -41,6 +41,18 @@ recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", 
 """, "AttentionExplorer(recording).view", """
 playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid())
 playground.view
+""", """
+from adb_core.plots import DriftPoint
+from adb_core.widgets import DriftExplorer
+learner = adb.Learner(base, concept, adb.recipe("attndreambooth"), view_count=1)
+table = base.text_encoder.get_input_embeddings().weight.detach()
+project = adb.Projection(table)
+points = []
+for record in adb.train_stage(learner, learner.recipe.stages[0]):
+    points.append(DriftPoint(record.step, record.stage, learner.token.drift(), tuple(project(learner.token.rows.detach().mean(0)).tolist())))
+    if record.step == 12:
+        break
+DriftExplorer(points, project(table).numpy(), {}).view
 """]
 
 
@@ -106,6 +118,7 @@ def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
 
 
 def test_sliders_and_training_by_keyboard(lab):
+    """Every slider's picture follows its keys (times in ``out/browser/latency.json``); training starts, draws and stops."""
     from playwright.sync_api import sync_playwright
 
     address, ask = lab
@@ -118,7 +131,8 @@ def test_sliders_and_training_by_keyboard(lab):
         page.locator(".jp-Notebook").click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        page.get_by_text("The regularizer, on pico").wait_for(timeout=180_000)
+        page.get_by_text("Where is [V] among the words?").wait_for(timeout=180_000)
+        wait_for(lambda: all(k["execution_state"] == "idle" for k in ask("/api/kernels")), 60, "an idle kernel")
         page.screenshot(path=OUT / "1-widgets.png")
 
         # the attention explorer: a step slider moved by key; picture and number change
@@ -127,7 +141,7 @@ def test_sliders_and_training_by_keyboard(lab):
         said = explorer.locator(".widget-html").nth(1)
         line = said.inner_text()
         assert "largest probability" in line
-        took = [step_slider(page, handle, 0) for _ in range(10)]
+        took = {"attention explorer": [step_slider(page, handle, 0) for _ in range(10)]}
         assert said.inner_text() != line
         page.screenshot(path=OUT / "2-attention-slider.png")
 
@@ -137,12 +151,21 @@ def test_sliders_and_training_by_keyboard(lab):
         line = said.inner_text()
         assert "precomputed:" in line
         handle = playground.locator(".noUi-handle").nth(2)
-        handle.focus()
-        for _ in range(2):  # 2 -> 5 -> 20: the second is on the grid
-            page.keyboard.press("ArrowRight")
+        # 2 -> 5 and back: a point of the grid has a picture, those between have none
+        took["regularizer"] = [step_slider(page, handle, 1, key) for key in ["ArrowRight", "ArrowLeft"] * 5]
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
         wait_for(lambda: "attention 20/" in said.inner_text(), 10, "the slider's new value")
         assert said.inner_text() != line
         page.screenshot(path=OUT / "3-regularizer-slider.png")
+
+        # the drift explorer, from its last moment backwards
+        drift = page.locator(".widget-vbox:has(> .widget-html)").nth(2)
+        said, handle = drift.locator(".widget-html").nth(1), drift.locator(".noUi-handle").first
+        assert said.inner_text().startswith("step 12:")
+        took["drift explorer"] = [step_slider(page, handle, 2, "ArrowLeft") for _ in range(10)]
+        wait_for(lambda: said.inner_text().startswith("step 2:"), 10, "the second moment")
+        page.screenshot(path=OUT / "4-drift-slider.png")
 
         # train and stop
         playground.get_by_role("button", name="Train this").press("Enter")
@@ -151,11 +174,11 @@ def test_sliders_and_training_by_keyboard(lab):
         curve = playground.locator("img").nth(1)
         first = wait_for(lambda: curve.get_attribute("src"), 30, "a live curve")
         wait_for(lambda: curve.get_attribute("src") != first, 30, "a curve that moves")
-        page.screenshot(path=OUT / "4-training.png")
+        page.screenshot(path=OUT / "5-training.png")
         playground.get_by_role("button", name="Stop").press("Enter")
         wait_for(lambda: "stopped after" in status.inner_text(), 60, "the stop")
-        page.screenshot(path=OUT / "5-stopped.png")
+        page.screenshot(path=OUT / "6-stopped.png")
         browser.close()
-    measured = {"attention explorer, key to picture, milliseconds": [round(t, 1) for t in took], "median": round(statistics.median(took), 1)}
+    measured = {f"{widget}, key to picture, median milliseconds": round(statistics.median(times), 1) for widget, times in took.items()}
     (OUT / "latency.json").write_text(json.dumps(measured, indent=1))
     print(measured)

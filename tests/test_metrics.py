@@ -13,7 +13,7 @@ from models import tiny_base, tiny_concept
 from adb_core.attention import selection
 from adb_core.base import BaseModelError, load_base, load_clip, load_judge
 from adb_core.concept import Concept, bundled_concepts
-from adb_core.generation import Generation
+from adb_core.generation import Generation, generate
 from adb_core.metrics import (
     FUNCTION_WORDS, PLAIN, MetricError, attribute_hits, bootstrap, cells_on, chance_accuracy, cosine_to_mean, embed_images,
     embed_texts, evaluate_result, found_shares, iou, leaks, map_quality, mask_cells, mean_cosine, noised_maps, overlap,
@@ -321,10 +321,33 @@ def test_interleaving_lets_everyone_go_first(benchmark_script):
 
 def test_every_recipe_is_tuned_with_equal_effort(benchmark_script):
     tune = benchmark_script("tune")
-    for name in tune.GRIDS:
-        plans = tune.settings(name)
-        assert len(plans) == 6 and len({repr(p) for p in plans.values()}) == 6
+    for name in tune.RATES:
+        found = tune.settings(name)
+        assert len(found) == 3
+        for lr, (plan, marks) in found.items():
+            assert plan.stages[-1].lr == lr and plan.stages[-1].steps == marks[-1]
+            assert [sum(s.steps for s in plan.stages[:-1]) + mark for mark in marks] == list(tune.TOTALS)
+            assert {s.batch_size for s in plan.stages} == {4}
     assert tune.objective(0.9, -0.1) == 0.0 and tune.objective(0.25, 1.0) == 0.5
+
+
+def test_a_tuning_run_is_measured_on_its_way(benchmark_script):
+    """A measurement on the way must not change the training: it ends as a run without it."""
+    tune = benchmark_script("tune")
+    base, concept = tiny_base(), Concept.bundled("pico")
+    plan = replace(recipe("dreambooth"), stages=(replace(recipe("dreambooth").stages[0], steps=3, batch_size=2),))
+    ends = []
+
+    def measure(result):
+        image = generate(result, "a photo of a {}", seeds=[0], steps=2).images
+        ends.append([p.detach().clone() for p in result.learner.unet.parameters()])
+        return {"shape": list(image.shape)}
+
+    often = tune.trajectory(base, concept, plan, 0, (1, 2, 3), measure)
+    assert [at["step"] for at in often] == [1, 2, 3]
+    last = ends[-1]
+    tune.trajectory(base, concept, plan, 0, (3,), measure)
+    assert all(torch.equal(a, b) for a, b in zip(last, ends[-1]))
 
 
 @pytest.mark.parametrize("off", [None, "explicit_self", "all_columns", "text_every_step", "vae_every_step", "decode_every_step"])

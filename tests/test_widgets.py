@@ -124,6 +124,19 @@ def test_playground_answers_from_the_grid_and_says_when_it_cannot(tiny_base):
     playground.sliders["alignment", "lambda_mu"].value = 20.0
     assert "not precomputed" in playground.text and playground.picture.value == b""
     assert playground.chosen.stages[0].lambda_mu == 20.0
+    assert "after it lambda_mu 0" in playground.text  # says where there is something to see
+
+
+def test_later_stages_move_together_as_long_as_the_box_is_ticked(tiny_base):
+    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe())
+    first, *later = (s.name for s in playground.recipe.stages)
+    playground.sliders[later[0], "lambda_mu"].value = 20.0
+    assert [s.lambda_mu for s in playground.chosen.stages[1:]] == [20.0, 20.0]
+    playground.sliders[first, "lambda_sigma"].value = 5.0
+    assert playground.chosen.stages[0].lambda_sigma == 5.0
+    playground.together.value = False
+    playground.sliders[later[1], "lambda_mu"].value = 0.5
+    assert [s.lambda_mu for s in playground.chosen.stages[1:]] == [20.0, 0.5]
 
 
 def test_playground_trains_what_the_sliders_say_and_keeps_a_gallery(tiny_base):

@@ -149,8 +149,9 @@ for stage in models["with"].learner.recipe.stages:
 #
 # ## 5. The playground
 #
-# Six sliders: $\lambda_\mu$ and $\lambda_\sigma$ of each stage. Where the point was computed beforehand (the first
-# stage as it is, the same weights in the second and third) its pictures and the maps of `[V]` appear at once.
+# Six sliders: $\lambda_\mu$ and $\lambda_\sigma$ of each stage; a ticked box keeps the second and third stage alike.
+# Where the point was computed beforehand (the first stage as it is, $\lambda_\mu$ of 0, 2 or 20 and $\lambda_\sigma$ of 0, 5
+# or 100 in the others) its pictures and the maps of `[V]` appear at once.
 # **Train this** trains exactly the chosen point on your processor, with a live curve; **Stop** stops it. What you
 # trained stays in the gallery below, so that you can compare.
 # %%
@@ -162,10 +163,9 @@ playground.view
 # %% [markdown]
 # The same by code: the strongest precomputed pull on the mean, then a point that nobody has computed.
 # %%
-for name in ("attention", "identity"):
-    playground.sliders[name, "lambda_mu"].value = 20.0
-    playground.sliders[name, "lambda_sigma"].value = 0.0
-print("precomputed:", "precomputed:" in playground.text)
+playground.sliders["identity", "lambda_mu"].value = 20.0  # the attention stage's slider follows
+playground.sliders["identity", "lambda_sigma"].value = 0.0
+print("precomputed:", "), precomputed:" in playground.text)
 playground.sliders["identity", "lambda_mu"].value = 0.5
 print("not precomputed:", "not precomputed" in playground.text)
 # %% [markdown]
