@@ -136,9 +136,14 @@ class _CaptureProcessor:
 # ---------------------------------------------------------------- the context manager
 
 
-def cross_attention_layers(unet) -> list[str]:
-    """Names of the cross-attention processors, in the U-Net's own order."""
-    return [name for name in unet.attn_processors if name.endswith(CROSS)]
+def cross_attention_layers(unet) -> dict[str, torch.nn.Module]:
+    """The cross-attention modules by the names of their processors, in the U-Net's own order.
+
+    The same as the cross-attention part of ``unet.attn_processors``, found in one walk over the
+    modules: diffusers takes several a call, which a training step of a small model feels.
+    """
+    found = {f"{name}.processor": module for name, module in unet.named_modules() if hasattr(module, "set_processor")}
+    return {name: module for name, module in found.items() if name.endswith(CROSS)}
 
 
 def default_path(device: torch.device) -> str:
@@ -217,27 +222,27 @@ class capture_attention:
 
     def __init__(self, unet, tokens: Tensor | Sequence[int], *, layers: Callable[[str], bool] | None = None,
                  grad: bool = True, path: str | None = None, conditional_half: bool = False):
-        self.unet = unet
-        self.names = [name for name in cross_attention_layers(unet) if layers is None or layers(name)]
-        if not self.names:
-            raise ValueError("no cross-attention layer matches: this U-Net has "
-                             + (", ".join(cross_attention_layers(unet)) or "none at all"))
+        self.unet, present = unet, cross_attention_layers(unet)
+        self.modules = {name: module for name, module in present.items() if layers is None or layers(name)}
+        if not self.modules:
+            raise ValueError(f"no cross-attention layer matches: this U-Net has {', '.join(present) or 'none at all'}")
         path = path or default_path(next(unet.parameters()).device)
         if path not in PATHS:
             raise ValueError(f"unknown path {path!r}: choose {' or '.join(map(repr, PATHS))}")
         self.capture = AttentionCapture(_as_selection(tokens), path, grad, conditional_half)
 
     def __enter__(self) -> AttentionCapture:
-        self.saved = dict(self.unet.attn_processors)
-        mine = {n: _CaptureProcessor(self.capture, n) if n in self.names else p for n, p in self.saved.items()}
+        self.saved = {name: module.processor for name, module in self.modules.items()}
         # A fresh dict, not a cleared one: a caller may still hold the last pass's maps.
         self.hook = self.unet.register_forward_pre_hook(lambda *_: setattr(self.capture, "layers", {}))
-        self.unet.set_attn_processor(mine)
+        for name, module in self.modules.items():
+            module.set_processor(_CaptureProcessor(self.capture, name))
         return self.capture
 
     def __exit__(self, *_) -> None:
         self.hook.remove()
-        self.unet.set_attn_processor(dict(self.saved))  # a copy: diffusers empties what it is given
+        for name, module in self.modules.items():
+            module.set_processor(self.saved[name])
 
 
 # ---------------------------------------------------------------- maps for viewing
