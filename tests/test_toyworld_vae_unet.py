@@ -118,8 +118,42 @@ def test_v_loss_agrees_with_diffusers_velocity():
     t = torch.tensor([3, 100, 400, 600, 800, 999])
     error = (guess - scheduler.get_velocity(clean, noise, t)).square().mean((1, 2, 3))
     snr = scheduler.alphas_cumprod[t] / (1 - scheduler.alphas_cumprod[t])
-    weight = torch.minimum(snr, torch.tensor(5.0)) / (snr + 1)
+    weight = torch.tensor([min(float(s), 5.0) if s > 1 else float(s) ** 0.5 for s in snr]) / (snr + 1)
+    assert bool((snr < 1).any()) and bool((snr > 5).any())
     torch.testing.assert_close(v_loss(guess, clean, noise, scheduler.alphas_cumprod[t]), (error * weight).mean())
+
+
+def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):
+    from adb_core.toyworld.clip import build_clip
+    from adb_core.toyworld.tokenizer import build_tokenizer
+
+    torch.manual_seed(0)
+    unet, clip = unet_module.build_unet(), build_clip(build_tokenizer()).eval()
+    states = unet_module.patch_states(clip, images[:3], batch=2)
+    assert states.shape == (3, 64, 128) and states.dtype == torch.float16
+    alignment = unet_module.Alignment(unet)
+    assert not any("down_blocks" in name for name in alignment.state_dict())
+    layer = unet.down_blocks[1].attentions[-1]
+    with alignment.watching():
+        unet(torch.randn(3, 4, 16, 16), torch.tensor([5, 500, 900]), torch.randn(3, 7, 128))
+        apart = alignment(states)
+    apart.backward()
+    assert 0 < float(apart) < 2 and not layer._forward_hooks
+    assert layer.proj_out.weight.grad.abs().sum() > 0 and unet.conv_out.weight.grad is None
+
+
+def test_patch_states_of_a_picture_are_in_the_unets_order(images):
+    """Row by row, as a flattened 8x8 feature map: changing one corner of a picture changes the first patch most."""
+    from adb_core.toyworld.clip import build_clip
+    from adb_core.toyworld.tokenizer import build_tokenizer
+
+    torch.manual_seed(0)
+    clip = build_clip(build_tokenizer()).eval()
+    for top, left, patch in ((0, 0, 0), (0, 8, 1), (8, 0, 8), (56, 56, 63)):
+        other = images[:1].copy()
+        other[:, top:top + 8, left:left + 8] = 255 - other[:, top:top + 8, left:left + 8]
+        change = (unet_module.patch_states(clip, images[:1]).float() - unet_module.patch_states(clip, other).float()).norm(dim=-1)
+        assert int(change.argmax()) == patch
 
 
 def test_timesteps_fill_every_bin():

@@ -111,6 +111,14 @@ def content_table(tokenizer: CLIPTokenizer) -> Tensor:
     return table
 
 
+def embed_patches(clip: CLIPModel, vision) -> Tensor:
+    """The vision tower's output to projected patch states, (b, patches, c).
+
+    The tower normalises only its class token; patches must live in the same space.
+    """
+    return clip.visual_projection(clip.vision_model.post_layernorm(vision.last_hidden_state[:, 1:]))
+
+
 def clip_losses(clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """(contrastive loss, token-to-patch loss) of a batch: ids (b, k), pixels (b, 3, 64, 64)."""
     # Causal attention: nothing after the last end token of the batch can matter, so it is not computed.
@@ -119,8 +127,7 @@ def clip_losses(clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor) -> 
     text = clip.text_model(input_ids=ids)
     vision = clip.vision_model(pixel_values=pixels)
     words = clip.text_projection(text.last_hidden_state)  # (b, k, c)
-    # The vision tower normalises only its class token; patches must live in the same space.
-    patches = clip.visual_projection(clip.vision_model.post_layernorm(vision.last_hidden_state[:, 1:]))  # (b, p, c)
+    patches = embed_patches(clip, vision)  # (b, p, c)
     texts, images = clip.text_projection(text.pooler_output), clip.visual_projection(vision.pooler_output)
     same = (ids[:, None] == ids[None]).all(-1)
     with torch.autocast(ids.device.type, enabled=False):  # cosines times 100 want more than bf16's 3 digits

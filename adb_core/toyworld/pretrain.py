@@ -131,15 +131,15 @@ class Pretraining:
 
     @cached_property
     def unet(self):
-        from .unet import train_unet
+        from .unet import patch_states, train_unet
 
         if self.keeps_unet:  # no latents are needed then, and they take minutes
             from diffusers import UNet2DConditionModel
 
             return UNet2DConditionModel.from_pretrained(self.start / "tiny-sd/unet", use_safetensors=True)
         return train_unet(self.latents, self.cache.captions, vae=self.vae, text_encoder=self.text_encoder,
-                          tokenizer=self.clip[1], **self.common, **self.budget("unet"),
-                          **self.started("tiny-sd/unet"))
+                          tokenizer=self.clip[1], states=lambda: patch_states(self.clip[0], self.cache.images),
+                          **self.common, **self.budget("unet"), **self.started("tiny-sd/unet"))
 
     @cached_property
     def decoder(self):

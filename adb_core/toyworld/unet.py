@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,14 +29,15 @@ import torch
 from torch import Tensor, nn
 
 from ..files import atomic_write_bytes
-from .loop import Ema, Fit, fit, torch_generator, warm
+from .loop import Ema, Fit, autocast, fit, is_finished, torch_generator, warm
 from .tokenizer import TEXT_WIDTH
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 SNR_CAP = 5.0  # min-SNR gamma (Hang et al. 2023)
+ALIGN_WEIGHT = 0.1  # of the alignment with tiny-clip's patches, about as large as the diffusion loss then
 EMPTY_SHARE = 0.1  # captions left empty, for classifier-free guidance
 PREVIEW_MINUTES = 10.0
 PREVIEW_GUIDANCE, PREVIEW_STEPS = 5.0, 20
@@ -112,15 +113,18 @@ def stratified_timesteps(rng: np.random.Generator, batch: int, steps: int = 1000
 
 
 def v_loss(prediction: Tensor, clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Squared error of v = sqrt(a) noise - sqrt(1 - a) clean, weighted min(SNR, 5) / (SNR + 1).
+    """Squared error of v = sqrt(a) noise - sqrt(1 - a) clean, with a weight for the noise level.
 
-    That weight is min-SNR's for the clean image, written for v. All (b, c, h, w) but alpha_bar (b,).
+    The error of v is (SNR + 1) times that of the clean image. Min-SNR weighs the latter by
+    min(SNR, 5); below SNR 1 the root of it stands here instead, for what a picture shows (which
+    category, where) is decided at high noise. All (b, c, h, w) but alpha_bar (b,).
     """
     a = alpha_bar.view(-1, 1, 1, 1)
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
     error = (prediction.float() - target).square().mean((1, 2, 3))  # (b,)
     snr = alpha_bar / (1 - alpha_bar)
-    return (error * snr.clamp(max=SNR_CAP) / (snr + 1)).mean()
+    weight = torch.maximum(snr, snr.sqrt()).clamp(max=SNR_CAP)
+    return (error * weight / (snr + 1)).mean()
 
 
 def tokenise(tokenizer: CLIPTokenizer, captions: list[tuple[str, ...]]) -> tuple[Tensor, Tensor]:
@@ -177,6 +181,59 @@ def fast_attention(unet: nn.Module) -> Iterator[None]:
         unet.set_attn_processor(before)
 
 
+# ---------------------------------------------------------------- alignment with what tiny-clip sees
+
+
+class Alignment(nn.Module):
+    """How far the U-Net's 8x8 features are from tiny-clip's 8x8 patch states (REPA, Yu et al. 2024).
+
+    A small U-Net learns what things are slowly from noise alone. The vision tower knows it
+    already, one state for each 8x8 pixels, which is one for each position of the U-Net's second
+    level. A small head maps features to states; it is thrown away after training. No mask is
+    involved: the vision tower has seen pictures and captions, nothing else.
+
+    Args:
+        unet: watched by a hook while :meth:`watching`; its weights are not this module's.
+        channels: of the features; width: of the states.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, channels: int = 128, width: int = TEXT_WIDTH):
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, width))
+        self._layer = [unet.down_blocks[1].attentions[-1]]  # in a list: not a submodule
+        self._features: Tensor | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        def keep(module, args, output) -> None:
+            self._features = output[0]  # (b, c, 8, 8)
+
+        handle = self._layer[0].register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self._features = None
+
+    def forward(self, states: Tensor) -> Tensor:
+        """1 - cosine of the last pass's features and ``states`` (b, 64, c), mean over all; a scalar."""
+        features = self._features.flatten(2).transpose(1, 2)  # (b, 64, c)
+        return 1 - nn.functional.cosine_similarity(self.head(features).float(), states.float(), dim=-1).mean()
+
+
+@torch.no_grad()
+def patch_states(clip: CLIPModel, images: np.ndarray, batch: int = 256) -> Tensor:
+    """What tiny-clip's vision tower says of each patch: float16 (n, 64, c), on the CPU; uint8 (n, 64, 64, 3) in."""
+    from .clip import embed_patches, to_pixels
+
+    parts = []
+    for start in range(0, len(images), batch):
+        with autocast(clip.device):
+            states = embed_patches(clip, clip.vision_model(pixel_values=to_pixels(images[start:start + batch], clip.device)))
+        parts.append(states.half().cpu())
+    return torch.cat(parts)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -184,7 +241,7 @@ def train_unet(
     latents: Tensor, captions: list[tuple[str, ...]], *, vae: AutoencoderKL, text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer, run_dir: str | Path, seed: int, device: torch.device | str,
     minutes: float | None = None, steps: int | None = None, settings: Fit = FIT, bf16: bool | None = None,
-    previews: bool = True, start: Path | None = None,
+    previews: bool = True, start: Path | None = None, states: Callable[[], Tensor] | None = None,
 ) -> UNet2DConditionModel:
     """Train (or resume, or load) the U-Net.
 
@@ -193,10 +250,13 @@ def train_unet(
         captions: as many of each image, the same number for all.
         vae, text_encoder: frozen; the VAE only draws the previews, in ``run_dir/preview-*.png``.
         start: a diffusers folder of a trained U-Net to go on from.
+        states: makes what :func:`patch_states` makes, to align features with (it takes minutes, so it is
+            called only if there is something to train); None trains without.
     """
     torch.manual_seed(seed)
     device = torch.device(device)
     unet = build_unet()
+    alignment = None if states is None else Alignment(unet)
     if start is not None:
         unet.load_state_dict(type(unet).from_pretrained(start, use_safetensors=True).state_dict())
     settings = warm(settings, start)
@@ -205,6 +265,7 @@ def train_unet(
     text_encoder = text_encoder.to(device).eval().requires_grad_(False)
     alpha_bar = build_scheduler().alphas_cumprod.to(device)
     ids, choice = tokenise(tokenizer, captions)
+    seen = None if states is None or is_finished(run_dir, settings.name) else states()  # (n, 64, c)
     # Half a gigabyte for 60,000 images: a GPU holds all of it and never waits for a copy.
     latents, ids = latents.to(device), ids.to(device)
 
@@ -218,11 +279,16 @@ def train_unet(
         # The text tower is tiny: running it each step costs 2 %, a table of all states 2 GB.
         with torch.no_grad():
             words = text_encoder(input_ids=ids[texts.to(device)].long()).last_hidden_state  # (b, k, c)
-        return v_loss(unet(noisy, t, words).sample, clean, noise, alpha_bar[t]), {}
+        with nullcontext() if alignment is None else alignment.watching():
+            loss = v_loss(unet(noisy, t, words).sample, clean, noise, alpha_bar[t])
+            if alignment is None:
+                return loss, {}
+            apart = alignment(seen[rows].to(device))
+        return loss + ALIGN_WEIGHT * apart, {"diffusion": loss.detach(), "alignment": apart.detach()}
 
     on_log = _preview_maker(vae, text_encoder, tokenizer, unet, Path(run_dir), seed) if previews else None
     with fast_attention(unet) if device.type == "cpu" else nullcontext():
-        fit(settings, {"unet": unet}, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes,
+        fit(settings, {"unet": unet, **({} if alignment is None else {"alignment": alignment})}, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes,
             steps=steps, bf16=bf16, on_log=on_log)
     return unet
 
