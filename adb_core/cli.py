@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-MIXED_PRECISIONS = ("no", "bf16", "fp16")
 
 
 class InputError(ValueError):
@@ -147,6 +146,13 @@ def check_device(device: str) -> None:
         raise InputError(str(error)) from error
 
 
+def check_precision(name: str) -> None:
+    """Find a misspelt precision before anything loads."""
+    names = ("auto", "no", "bf16", "fp16")  # adb_core.training's, which would load torch
+    if name not in names:
+        raise InputError(f"--mixed-precision {name!r}: choose one of {', '.join(names)}")
+
+
 def check_folder(out: Path) -> None:
     """Make the output folder and try to write in it; a folder that was made for nothing is removed again.
 
@@ -227,6 +233,7 @@ def find_model(name: str, prompts: list[str], device: str):
 ConceptName = Annotated[str, typer.Option("--concept", help="A bundled concept (see adb concepts), or a folder with three to six pictures; write ./pico for a folder that has a bundled name.")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="attndreambooth, attndreambooth_fast, textual_inversion, dreambooth, dreambooth_prior, ti_dreambooth, without_stage_1, without_stage_2, without_stage_3, without_regularizer.")]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, else Apple MPS, else the CPU), cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option("--mixed-precision", help="auto (bf16 where the hardware has it, else no), no (float32), bf16, or fp16 (needs a GPU).")]
 Seed = Annotated[int, typer.Option("--seed", help="Of every random choice; the same seed gives the same result on the same machine.")]
 Model = Annotated[str, typer.Option("--model", help="What adb train wrote (its output folder, or the model folder in it), or a base model: tiny, sd21, a hub id, a diffusers folder.")]
 Steps = Annotated[int, typer.Option("--steps", help="Sampling steps a picture.")]
@@ -240,6 +247,7 @@ Guidance = Annotated[float, typer.Option("--guidance", help="Classifier-free gui
 @polite
 def demo(
     concept: ConceptName = "pico", recipe: RecipeName = "attndreambooth", device: Device = "auto", seed: Seed = 0,
+    mixed_precision: Precision = "auto",
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that it writes.")] = Path("out/demo"),
 ) -> None:
     """Run the whole method on the tiny model and write a report.
@@ -248,12 +256,13 @@ def demo(
     embedding, measures, and puts it all into OUT/report.html, one page that needs no other file.
     """
     check_seed(seed)
+    check_precision(mixed_precision)
     found, plan = find_concept(concept, None, None), find_recipe(recipe, "tiny")
     check_device(device)
     from . import base, demo as work
 
     work.check_out(out)
-    work.run(base.load_base("tiny", device=device), found, plan, out, seed=seed, say=typer.echo)
+    work.run(base.load_base("tiny", device=device), found, plan, out, seed=seed, mixed_precision=mixed_precision, say=typer.echo)
 
 
 @app.command()
@@ -268,7 +277,7 @@ def train(
     base: Annotated[str, typer.Option("--base", help="tiny (bundled), sd21 (the paper's, downloaded), a hub id, or a diffusers folder.")] = "tiny",
     device: Device = "auto", seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from the checkpoint in OUT, or start afresh and replace it.")] = True,
-    mixed_precision: Annotated[str, typer.Option("--mixed-precision", help="no, bf16 or fp16 (fp16 needs a GPU).")] = "no",
+    mixed_precision: Precision = "auto",
     steps_scale: Annotated[float, typer.Option("--steps-scale", help="Multiplies the steps of every stage; each keeps at least one.")] = 1.0,
     lr_scale: Annotated[float, typer.Option("--lr-scale", help="Multiplies every learning rate.")] = 1.0,
     weight_scale: Annotated[float, typer.Option("--weight-scale", help="Multiplies lambda_mu and lambda_sigma; 0 switches the regularizer off.")] = 1.0,
@@ -282,8 +291,7 @@ def train(
     """
     check_seed(seed)
     plan = find_recipe(recipe, preset or ("tiny" if base == "tiny" else "paper"), steps_scale, lr_scale, weight_scale)
-    if mixed_precision not in MIXED_PRECISIONS:
-        raise InputError(f"--mixed-precision {mixed_precision!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
+    check_precision(mixed_precision)
     refuse_pickle(base)
     found = find_concept(concept, category, placeholder)
     check_folder(out)
@@ -307,24 +315,13 @@ def _without_no_resume(arguments: list[str]) -> list[str]:
 
 def _train(base, concept: Concept, plan: Recipe, out: Path, *, seed: int, resume: bool, mixed_precision: str, progress: bool) -> Path:
     from .personalization import personalize
+    from .training import make_accelerator
 
     # Prior preservation samples from the untouched model; other recipes need no second copy of it.
     alone = not any(stage.prior_weight for stage in plan.stages)
     result = personalize(base, concept, plan, seed=seed, out=out, resume=resume, progress=progress, in_place=alone,
-                         accelerator=_accelerator(mixed_precision, base.device.type), on_stage=lambda r, k: _say_stage(r, k, progress))
+                         accelerator=make_accelerator(base.device, mixed_precision), on_stage=lambda r, k: _say_stage(r, k, progress))
     return result.save_pretrained(out / "model")
-
-
-def _accelerator(mixed_precision: str, device: str):
-    """Accelerate's engine for a mixed precision; None, the default one, for plain float32."""
-    if mixed_precision == "no":
-        return None
-    from accelerate import Accelerator
-
-    try:
-        return Accelerator(mixed_precision=mixed_precision, cpu=device == "cpu")
-    except ValueError as error:
-        raise InputError(f"--mixed-precision {mixed_precision}: {error}") from error
 
 
 def _say_stage(result, number: int, progress: bool) -> None:

@@ -33,7 +33,7 @@ from .personalization import CHECKPOINT, Result, personalize
 from .recipes import Recipe
 from .report import Picture, Section, Table, write_report
 from .token import Projection
-from .training import StepRecord
+from .training import StepRecord, make_accelerator
 
 # From simple to complex: two prompts of each bundled set.
 PROMPTS = (("simple", 0), ("simple", 1), ("compositional", 0), ("compositional", 6), ("complex", 0), ("complex", 1))
@@ -274,20 +274,23 @@ def _measured(evaluation: dict) -> tuple[list[str], list[Table]]:
 
 def run(
     base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth", out: str | Path = "out/demo", *, preset: str = "tiny", seed: int = 0,
-    steps: int = STEPS, view_count: int = 16, progress: bool = True, say: Callable[[str], None] = print,
+    steps: int = STEPS, view_count: int = 16, mixed_precision: str = "no", progress: bool = True, say: Callable[[str], None] = print,
 ) -> Path:
     """Personalize, draw, measure and write everything; returns the report's path.
 
     Args:
-        steps: sampling steps of the pictures; say: gets one line now and then.
+        steps: sampling steps of the pictures; mixed_precision: of the training, see
+            :func:`adb_core.training.make_accelerator`; say: gets one line now and then.
 
     Raises:
         DemoError: ``out`` cannot be used. Everything that ``personalize`` raises.
     """
     out, began = check_out(out), time.perf_counter()
     diary = Diary(demo_prompts(), seed, steps, progress, say)
-    say(f"{concept.name}: {len(concept.images)} pictures of a {concept.category}, on {base.device} with {torch.get_num_threads()} threads")
-    result = personalize(base, concept, recipe, preset=preset, seed=seed, view_count=view_count, progress=progress,
+    accelerator = make_accelerator(base.device, mixed_precision)
+    precision = {"no": "float32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    say(f"{concept.name}: {len(concept.images)} pictures of a {concept.category}, on {base.device} with {torch.get_num_threads()} threads, in {precision}")
+    result = personalize(base, concept, recipe, preset=preset, seed=seed, view_count=view_count, accelerator=accelerator, progress=progress,
                          on_start=diary.start, on_step=diary.step, on_stage=diary.stage)
     seconds = {"training": sum(r.seconds for r in result.history), "pictures": diary.seconds}
     result.save_pretrained(out / "model")

@@ -9,6 +9,7 @@ Axes: b batch, c channels, k tokens, L layers.
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from .attention import CROSS, capture_attention, selection
 from .concept import Augmentation, Concept, views
+from .devices import has_bf16
 from .recipes import Recipe, Stage
 from .regularizer import Penalty, Statistics, regularizer, stack_statistics
 from .token import ConceptToken
@@ -176,6 +178,35 @@ class StepRecord:
 # ---------------------------------------------------------------- the engine
 
 
+MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")
+
+
+def make_accelerator(device: torch.device, mixed_precision: str | None = None) -> Accelerator:
+    """Accelerate's engine for a device.
+
+    Args:
+        mixed_precision: "no" is float32 throughout; "bf16" and "fp16" compute the U-Net in half
+            precision while weights, statistics and losses stay float32; "auto" is bf16 where the
+            hardware has instructions for it (elsewhere it would be slower), else "no". None is
+            what ``accelerate launch`` asks for, else "no".
+
+    Raises:
+        TrainingError: unknown, not to be had here, or not the one that this process has trained in
+            before, since Accelerate keeps one for the whole process.
+    """
+    from accelerate import Accelerator
+
+    mixed_precision = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if mixed_precision not in MIXED_PRECISIONS:
+        raise TrainingError(f"mixed precision {mixed_precision!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
+    if mixed_precision == "auto":
+        mixed_precision = "bf16" if has_bf16(device) else "no"
+    try:
+        return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+    except ValueError as error:
+        raise TrainingError(f"mixed precision {mixed_precision!r}: {' '.join(str(error).split())}") from error
+
+
 class _Words:
     """Text states of a stage's prompts: computed once if the row is fixed, every step if it moves."""
 
@@ -238,7 +269,8 @@ def train_stage(
     suspended or closed: hooks and processors are the original ones after ``close()``.
 
     Args:
-        accelerator: Accelerate's, for mixed precision and several processes; None makes one.
+        accelerator: of :func:`make_accelerator`, for mixed precision and several processes; None makes
+            one that trains in float32.
         accumulation: micro-batches a step; batch_size must divide by it (and by the processes).
         watch: read the attention maps even where nothing is regularized, for the statistics.
         path: of the attention capture, see :func:`adb_core.attention.capture_attention`.
@@ -247,9 +279,7 @@ def train_stage(
     Raises:
         TrainingError: the loss is not a number any more, or the batch does not divide.
     """
-    from accelerate import Accelerator
-
-    accelerator = accelerator or Accelerator(cpu=learner.base.device.type == "cpu")
+    accelerator = accelerator or make_accelerator(learner.base.device)
     parts = accelerator.num_processes * accumulation
     if stage.batch_size % parts:
         raise TrainingError(f"batch size {stage.batch_size} does not divide by {accelerator.num_processes} processes x {accumulation} micro-batches: change one of them")

@@ -1,13 +1,15 @@
 """The whole three-stage run against a plain loop that computes the same thing the obvious way.
 
-    python benchmarks/whole_run.py [--rounds 3] [--scale 1] [--share-scale 0.1] [--threads 2]
+    python benchmarks/whole_run.py [--rounds 3] [--scale 1] [--share-scale 0.1] [--mixed-precision auto] [--threads 2]
 
 The plain loop below is float32, takes attention apart into explicit softmax everywhere in the
 U-Net, keeps every column of every cross-attention map, and in every step decodes and augments its
 images and runs the VAE and the text encoder. It draws the same random numbers as the engine, so
-both end with the same weights up to rounding, which is printed. Both sides run in one process,
-stage by stage in turn. Memory is measured in a child process for each side. The share of each
-saving is the plain loop's gain when that one thing alone is switched. Bar: 2x.
+both end with the same weights up to rounding, which is printed, and so is the quality of both
+models' pictures. The engine computes in bf16 where the processor has instructions for it (auto), which
+no switch of the plain loop does: with --mixed-precision no both are float32. Both sides run in one
+process, stage by stage in turn. Memory is measured in a child process for each side. The share of
+each saving is the plain loop's gain when that one thing alone is switched. Bar: 2x.
 
 Axes: b batch, h heads, q query pixels, k tokens, c channels.
 """
@@ -32,11 +34,15 @@ import torch.nn.functional as F
 
 from adb_core.attention import CROSS, capture_attention, selection
 from adb_core.concept import Augmentation, Concept, read_image, view, views
+from adb_core.generation import generate
+from adb_core.metrics import score_pictures
 from adb_core.paths import data_path
+from adb_core.personalization import Result
 from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
 from adb_core.token import ConceptToken
-from adb_core.training import Learner, diffusion_target, draw_batch, encode_views, step_rng, train_stage
+from adb_core.training import Learner, diffusion_target, draw_batch, encode_views, make_accelerator, step_rng, train_stage
+from cells import prompt_set, tools
 from timing import bundled_base, clock, machine, ratio
 
 SEED, VIEWS, BAR = 0, 16, 2.0
@@ -196,6 +202,14 @@ class PlainRun:
     def weights(self) -> torch.Tensor:
         return flat_weights(self.token.rows, self.unet)
 
+    def result(self) -> Result:
+        """The trained parts as the engine's result, to draw with."""
+        learner = Learner(self.base, self.concept, self.plan, seed=SEED, view_count=1)
+        self.unet.set_attn_processor(dict(learner.unet.attn_processors))
+        self.token.bake()
+        learner.token, learner.unet = self.token, self.unet
+        return Result(learner)
+
 
 # ---------------------------------------------------------------- the engine, in the same pieces
 
@@ -203,16 +217,20 @@ class PlainRun:
 class EngineRun:
     """The project's own run, pausing where the plain one does."""
 
-    def __init__(self, base, concept: Concept, plan: Recipe):
-        self.base, self.concept, self.plan = base, concept, plan
+    def __init__(self, base, concept: Concept, plan: Recipe, precision: str = "no"):
+        self.base, self.concept, self.plan, self.precision = base, concept, plan, precision
 
     def parts(self) -> Iterator[str]:
+        accelerator = make_accelerator(self.base.device, self.precision)
         self.learner = Learner(self.base, self.concept, self.plan, seed=SEED, view_count=VIEWS)
         yield "prepare"
         for stage in self.plan.stages:
-            for _ in train_stage(self.learner, stage):
+            for _ in train_stage(self.learner, stage, accelerator=accelerator):
                 pass
             yield stage.name
+
+    def result(self) -> Result:
+        return Result(self.learner)
 
     def weights(self) -> torch.Tensor:
         return flat_weights(self.learner.token.rows, self.learner.unet)
@@ -247,11 +265,19 @@ def race(makers: Mapping[str, Callable[[], object]], parts: list[str], device, t
 def peak_memory(side: str, args) -> dict[str, float]:
     """MB that a side's child process took, loading apart."""
     command = [sys.executable, __file__, "--child", side, "--scale", str(args.memory_scale), "--threads", str(args.threads),
-               "--device", args.device, "--concept", args.concept]
+               "--device", args.device, "--concept", args.concept, "--mixed-precision", args.mixed_precision]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the {side} side's child process failed: {done.stderr.strip().splitlines()[-1:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def quality(result: Result, judge) -> dict[str, float]:
+    """Text and identity of the model's pictures of the complex prompts, one each."""
+    prompts = prompt_set("complex")
+    images = generate(result, [entry["prompt"] for entry in prompts]).images
+    values, _ = score_pictures(images, [entry["asks"] for entry in prompts], result.learner.concept, judge=judge)
+    return {name: float(values[name].mean()) for name in ("text", "identity")}
 
 
 def resident(peak: bool = False) -> float:
@@ -267,10 +293,10 @@ def resident(peak: bool = False) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def child(side: str, base, concept: Concept, plan: Recipe) -> None:
+def child(side: str, base, concept: Concept, plan: Recipe, precision: str) -> None:
     """Run one side and print its memory in MB: of the process before training, and what the peak of training added."""
     before = resident()
-    for _ in (EngineRun(base, concept, plan) if side == "engine" else PlainRun(base, concept, plan)).parts():
+    for _ in (EngineRun(base, concept, plan, precision) if side == "engine" else PlainRun(base, concept, plan)).parts():
         pass
     found = {"loaded": before, "added": resident(peak=True) - before}
     if base.device.type == "cuda":
@@ -278,9 +304,9 @@ def child(side: str, base, concept: Concept, plan: Recipe) -> None:
     print(json.dumps(found))
 
 
-def print_shares(base, concept: Concept, plan: Recipe, parts: list[str]) -> None:
+def print_shares(base, concept: Concept, plan: Recipe, parts: list[str], precision: str) -> None:
     """What each saving alone takes off the plain loop."""
-    makers = {"plain": lambda: PlainRun(base, concept, plan), "engine": lambda: EngineRun(base, concept, plan)}
+    makers = {"plain": lambda: PlainRun(base, concept, plan), "engine": lambda: EngineRun(base, concept, plan, precision)}
     for name, field in SAVINGS.items():
         makers[name] = lambda field=field: PlainRun(base, concept, plan, replace(Habits(), **{field: False}))
     _, times = race(makers, parts, base.device)
@@ -301,17 +327,18 @@ def main() -> None:
     parser.add_argument("--memory-scale", type=float, default=0.05, help="the same for the memory; the peak comes early")
     parser.add_argument("--concept", default="pico")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16", "fp16"), default="auto", help="of the engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--child", choices=("engine", "plain"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     base, concept, plan = bundled_base(args.device), Concept.bundled(args.concept), scaled(recipe("attndreambooth"), args.scale)
     if args.child:
-        child(args.child, base, concept, plan)
+        child(args.child, base, concept, plan, args.mixed_precision)
         return
     parts = ["prepare", *(s.name for s in plan.stages)]
-    print(machine(base.device))
-    makers = {"engine": lambda: EngineRun(base, concept, plan), "plain": lambda: PlainRun(base, concept, plan)}
+    print(f"{machine(base.device)}, the engine in {make_accelerator(base.device, args.mixed_precision).mixed_precision.replace('no', 'float32')}")
+    makers = {"engine": lambda: EngineRun(base, concept, plan, args.mixed_precision), "plain": lambda: PlainRun(base, concept, plan)}
     rounds = []
     for turn in range(args.rounds):
         runs, times = race(makers, parts, base.device, turn)
@@ -325,11 +352,14 @@ def main() -> None:
     start = flat_weights(runs["engine"].learner.token.initial, base.unet)
     apart = (runs["engine"].weights() - runs["plain"].weights()).norm() / (runs["engine"].weights() - start).norm()
     print(f"final weights: apart by {float(apart):.1e} of the way that training moved them")
+    judge = tools(base)["judge"]
+    for name, made in runs.items():
+        print(f"  quality of the {name}'s pictures: " + ", ".join(f"{k} {v:.3f}" for k, v in quality(made.result(), judge).items()))
     memory = {side: peak_memory(side, args) for side in ("engine", "plain")}
     key = "device" if "device" in memory["engine"] else "added"
     print(f"peak memory: engine {memory['engine'][key]:.0f} MB, plain {memory['plain'][key]:.0f} MB "
           f"({'on the device' if key == 'device' else 'above the loaded model'}), less: {memory['engine'][key] < memory['plain'][key]}")
-    print_shares(base, concept, scaled(recipe("attndreambooth"), args.share_scale), parts)
+    print_shares(base, concept, scaled(recipe("attndreambooth"), args.share_scale), parts, args.mixed_precision)
 
 
 if __name__ == "__main__":

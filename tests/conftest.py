@@ -1,6 +1,7 @@
-"""Skips the tests whose machine this is not: see the markers in pyproject.toml."""
+"""Skips the tests whose machine this is not (see the markers in pyproject.toml), and keeps tests apart."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -13,6 +14,16 @@ def _no_gpu() -> bool:
 
 def _no_browser() -> bool:
     return not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator():
+    """Accelerate keeps one precision for a whole process; here every test may choose its own."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def pytest_collection_modifyitems(items):

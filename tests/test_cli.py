@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import adb_core.base
-from adb_core import cli, demo, plots, report
+from adb_core import cli, demo, plots, report, training
 from adb_core.cli import app
 from adb_core.personalization import SavedResult, load_result, personalize
 from adb_core.recipes import recipe
@@ -253,9 +253,9 @@ def test_a_saved_result_draws_what_the_result_drew(tmp_path):
 
 
 def test_mixed_precision_reaches_training(monkeypatch):
-    seen = []
-    monkeypatch.setattr(cli, "_accelerator", lambda *a: seen.append(a))
-    assert run(*PICO, "--mixed-precision", "bf16").exit_code == 0 and seen == [("bf16", "cpu")]
+    seen, real = [], training.make_accelerator
+    monkeypatch.setattr(training, "make_accelerator", lambda device, name=None: seen.append((device.type, name)) or real(device, name))
+    assert run(*PICO, "--mixed-precision", "bf16").exit_code == 0 and ("cpu", "bf16") in seen
 
 
 def test_the_preset_follows_the_base():

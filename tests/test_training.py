@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,8 @@ from adb_core.generation import PromptError, fill, generate, prompt_words
 from adb_core.personalization import CHECKPOINT, personalize
 from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
-from adb_core.training import Learner, TrainingError, draw_batch, encode_views, step_rng, train_stage
+from adb_core import training
+from adb_core.training import Learner, TrainingError, draw_batch, encode_views, make_accelerator, step_rng, train_stage
 
 
 def short(plan: Recipe, steps: int = 2, batch: int = 2) -> Recipe:
@@ -163,6 +165,34 @@ def test_accumulation_gives_the_same_step():
         assert record.grad_norm == pytest.approx(runs[0][0].grad_norm, rel=1e-3)
     with pytest.raises(TrainingError, match="does not divide"):
         list(train_stage(learner, stage, accumulation=3))
+
+
+def test_half_precision_keeps_weights_and_statistics_in_float32():
+    """bf16 has 8 bits of mantissa: losses agree to a percent or so, and what is kept is float32 all the same."""
+    plan = short(recipe("attndreambooth"), steps=1)
+    found = {}
+    for precision in ("no", "bf16"):
+        learner = make(plan)
+        accelerator = make_accelerator(learner.base.device, precision)
+        found[precision] = [r for stage in plan.stages for r in train_stage(learner, stage, accelerator=accelerator)]
+        assert {p.dtype for p in learner.unet.parameters()} == {learner.token.rows.dtype} == {torch.float32}
+        accelerate.state.AcceleratorState._reset_state(True)
+    for a, b in zip(found["no"], found["bf16"]):
+        assert a.loss != b.loss and a.loss == pytest.approx(b.loss, rel=0.05)
+        assert a.category_mean == pytest.approx(b.category_mean, rel=0.05)
+
+
+def test_the_precision_is_the_hardwares_if_left_to_it(monkeypatch):
+    cpu = torch.device("cpu")
+    for there, name in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr(training, "has_bf16", lambda device, there=there: there)
+        assert make_accelerator(cpu, "auto").mixed_precision == name
+        accelerate.state.AcceleratorState._reset_state(True)
+    assert make_accelerator(cpu).mixed_precision == "no"
+    with pytest.raises(TrainingError, match="'bf16': AcceleratorState has already been initialized"):
+        make_accelerator(cpu, "bf16")
+    with pytest.raises(TrainingError, match="'int3': choose one of auto, no, bf16, fp16"):
+        make_accelerator(cpu, "int3")
 
 
 def test_clipping_acts():
