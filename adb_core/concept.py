@@ -17,6 +17,7 @@ from .paths import data_path
 IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # larger files are more likely an attack or a mistake than a photo
 MIN_SIDE = 8  # pixels; smaller pictures cannot hold a concept
+KEPT_SIDE = 1024  # pixels of the shorter side that are kept: twice what the largest model takes in
 
 
 class ConceptError(ValueError):
@@ -28,7 +29,8 @@ class Concept:
     """What to learn.
 
     Attributes:
-        images: n pictures, uint8 (h, w, 3) RGB each, of any sizes; EXIF orientation applied.
+        images: n pictures, uint8 (h, w, 3) RGB each, of any sizes; EXIF orientation applied, large
+            photos reduced to a shorter side of 1,024 pixels.
         placeholder: the new word's text, as "<pico>".
         category: the super-category, one or several words.
         masks: n bool (h, w) arrays of the subject, or empty if unknown.
@@ -131,6 +133,9 @@ def _sort_files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
 def read_image(path: str | Path) -> np.ndarray:
     """Decode one image, upright, as uint8 (h, w, 3) RGB; transparency is laid over white.
 
+    A photo of 12 megapixels would take 36 MB for nothing: what is larger than any model takes in is
+    reduced to a shorter side of ``KEPT_SIDE``, a JPEG partly while it is decoded, which is quicker.
+
     Raises:
         ConceptError: empty, unreadable, not an image, too small or too large.
     """
@@ -145,6 +150,11 @@ def read_image(path: str | Path) -> np.ndarray:
                 raise ConceptError(f"{path} has {image.width} x {image.height} pixels, over {MAX_PIXELS // 10**6} million: scale it down")
             if min(image.size) < MIN_SIDE:
                 raise ConceptError(f"{path} is only {image.width} x {image.height} pixels: use a picture of at least {MIN_SIDE} pixels a side")
+            kept = _kept_size(image.size)
+            image.draft(None, kept)  # of a JPEG: decode at 1/2, 1/4 or 1/8, never below ``kept``
+            if image.size != kept:
+                image = image.convert("RGBA" if image.mode == "P" and "transparency" in image.info else "RGB" if image.mode == "P" else image.mode)
+                image = image.resize(kept, Image.Resampling.LANCZOS)
             image = ImageOps.exif_transpose(image)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
@@ -156,6 +166,12 @@ def read_image(path: str | Path) -> np.ndarray:
         if isinstance(error, ConceptError):
             raise
         raise ConceptError(f"{path} cannot be read as an image ({error}): remove it or save it again as PNG") from error
+
+
+def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that are kept of a picture's: the shorter one is ``KEPT_SIDE`` at most."""
+    share = min(1.0, KEPT_SIDE / min(size))
+    return round(size[0] * share), round(size[1] * share)
 
 
 def _read_mask(path: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ import math
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from adb_core.attention import CROSS, capture_attention, selection
 from adb_core.concept import Augmentation, Concept, read_image, view, views
@@ -89,8 +91,9 @@ class Explicit:
 class PlainRun:
     """The three stages, written down as they come to mind."""
 
-    def __init__(self, base, concept: Concept, plan: Recipe, habits: Habits = Habits()):
+    def __init__(self, base, concept: Concept, plan: Recipe, habits: Habits = Habits(), folder: Path | None = None):
         self.base, self.concept, self.plan, self.habits = base, concept, plan, habits
+        self.folder = folder or data_path("concepts", concept.name)
         self.maps: dict[str, torch.Tensor] = {}
 
     def parts(self) -> Iterator[str]:
@@ -100,7 +103,7 @@ class PlainRun:
         self.unet = copy.deepcopy(base.unet)
         self._set_processors()
         self.size = base.unet.config.sample_size * 2 ** (len(base.vae.config.block_out_channels) - 1)
-        self.files = sorted(p for p in data_path("concepts", concept.name).iterdir() if p.suffix == ".png")
+        self.files = sorted(p for p in self.folder.iterdir() if p.suffix in (".png", ".jpg"))
         if not self.habits.decode_every_step:
             self.views = views(concept.images, self.size, VIEWS, SEED)
         if not self.habits.vae_every_step:
@@ -265,7 +268,7 @@ def race(makers: Mapping[str, Callable[[], object]], parts: list[str], device, t
 def peak_memory(side: str, args) -> dict[str, float]:
     """MB that a side's child process took, loading apart."""
     command = [sys.executable, __file__, "--child", side, "--scale", str(args.memory_scale), "--threads", str(args.threads),
-               "--device", args.device, "--concept", args.concept, "--mixed-precision", args.mixed_precision]
+               "--device", args.device, "--concept", args.concept, "--mixed-precision", args.mixed_precision, *(["--folder", str(args.folder)] if args.folder else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the {side} side's child process failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -293,10 +296,10 @@ def resident(peak: bool = False) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def child(side: str, base, concept: Concept, plan: Recipe, precision: str) -> None:
+def child(side: str, base, concept: Concept, plan: Recipe, precision: str, folder: Path | None) -> None:
     """Run one side and print its memory in MB: of the process before training, and what the peak of training added."""
     before = resident()
-    for _ in (EngineRun(base, concept, plan, precision) if side == "engine" else PlainRun(base, concept, plan)).parts():
+    for _ in (EngineRun(base, concept, plan, precision) if side == "engine" else PlainRun(base, concept, plan, folder=folder)).parts():
         pass
     found = {"loaded": before, "added": resident(peak=True) - before}
     if base.device.type == "cuda":
@@ -304,11 +307,11 @@ def child(side: str, base, concept: Concept, plan: Recipe, precision: str) -> No
     print(json.dumps(found))
 
 
-def print_shares(base, concept: Concept, plan: Recipe, parts: list[str], precision: str) -> None:
+def print_shares(base, concept: Concept, plan: Recipe, parts: list[str], precision: str, folder: Path | None) -> None:
     """What each saving alone takes off the plain loop."""
-    makers = {"plain": lambda: PlainRun(base, concept, plan), "engine": lambda: EngineRun(base, concept, plan, precision)}
+    makers = {"plain": lambda: PlainRun(base, concept, plan, folder=folder), "engine": lambda: EngineRun(base, concept, plan, precision)}
     for name, field in SAVINGS.items():
-        makers[name] = lambda field=field: PlainRun(base, concept, plan, replace(Habits(), **{field: False}))
+        makers[name] = lambda field=field: PlainRun(base, concept, plan, replace(Habits(), **{field: False}), folder)
     _, times = race(makers, parts, base.device)
     # Preparation is paid once, whatever the steps; a share of the steps would overstate it.
     totals = {name: sum(seconds for part, seconds in by_part.items() if part != "prepare") for name, by_part in times.items()}
@@ -319,26 +322,18 @@ def print_shares(base, concept: Concept, plan: Recipe, parts: list[str], precisi
         print(f"  {name:36s} {saved:+7.2f} s   {100 * saved / gain if gain else 0:5.0f} % of the difference")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps (default: all)")
-    parser.add_argument("--share-scale", type=float, default=0.1, help="the same where each saving is measured alone")
-    parser.add_argument("--memory-scale", type=float, default=0.05, help="the same for the memory; the peak comes early")
-    parser.add_argument("--concept", default="pico")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16", "fp16"), default="auto", help="of the engine")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--child", choices=("engine", "plain"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    base, concept, plan = bundled_base(args.device), Concept.bundled(args.concept), scaled(recipe("attndreambooth"), args.scale)
-    if args.child:
-        child(args.child, base, concept, plan, args.mixed_precision)
-        return
+def enlarged(concept: Concept, side: int, folder: Path) -> Path:
+    """The concept's pictures as JPEG photos of ``side`` pixels a side, as a camera would have left them."""
+    for number, image in enumerate(concept.images):
+        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.jpg", quality=92)
+    return folder
+
+
+def compare(args, base, concept: Concept, plan: Recipe) -> None:
+    """Race both sides and print everything."""
     parts = ["prepare", *(s.name for s in plan.stages)]
     print(f"{machine(base.device)}, the engine in {make_accelerator(base.device, args.mixed_precision).mixed_precision.replace('no', 'float32')}")
-    makers = {"engine": lambda: EngineRun(base, concept, plan, args.mixed_precision), "plain": lambda: PlainRun(base, concept, plan)}
+    makers = {"engine": lambda: EngineRun(base, concept, plan, args.mixed_precision), "plain": lambda: PlainRun(base, concept, plan, folder=args.folder)}
     rounds = []
     for turn in range(args.rounds):
         runs, times = race(makers, parts, base.device, turn)
@@ -359,7 +354,36 @@ def main() -> None:
     key = "device" if "device" in memory["engine"] else "added"
     print(f"peak memory: engine {memory['engine'][key]:.0f} MB, plain {memory['plain'][key]:.0f} MB "
           f"({'on the device' if key == 'device' else 'above the loaded model'}), less: {memory['engine'][key] < memory['plain'][key]}")
-    print_shares(base, concept, scaled(recipe("attndreambooth"), args.share_scale), parts, args.mixed_precision)
+    print_shares(base, concept, scaled(recipe("attndreambooth"), args.share_scale), parts, args.mixed_precision, args.folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps (default: all)")
+    parser.add_argument("--share-scale", type=float, default=0.1, help="the same where each saving is measured alone")
+    parser.add_argument("--memory-scale", type=float, default=0.05, help="the same for the memory; the peak comes early")
+    parser.add_argument("--concept", default="pico")
+    parser.add_argument("--photo-side", type=int, help="enlarge the concept's pictures (64 pixels) to JPEG photos of so many pixels a side; a phone's 12 megapixels are 3464")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16", "fp16"), default="auto", help="of the engine")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--child", choices=("engine", "plain"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    base, concept, plan = bundled_base(args.device), Concept.bundled(args.concept), scaled(recipe("attndreambooth"), args.scale)
+    if args.photo_side and not args.folder:
+        with tempfile.TemporaryDirectory() as folder:
+            args.folder = enlarged(concept, args.photo_side, Path(folder))
+            compare(args, base, replace(concept, images=Concept.from_folder(args.folder, category=concept.category).images), plan)
+        return
+    if args.folder:
+        concept = replace(concept, images=Concept.from_folder(args.folder, category=concept.category).images)
+    if args.child:
+        child(args.child, base, concept, plan, args.mixed_precision, args.folder)
+        return
+    compare(args, base, concept, plan)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,19 @@ def test_exif_orientation_is_honoured(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
 
 
+@pytest.mark.parametrize("name, mode", [("a.jpg", "RGB"), ("a.jpg", "L"), ("a.png", "RGB"), ("a.png", "P"), ("a.webp", "RGB")])
+def test_large_photos_are_reduced_and_look_the_same(tmp_path, name, mode):
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    large = Image.fromarray(small).resize((3200, 2400), Image.Resampling.BICUBIC).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side: the reduction must not come in the way
+    large.save(tmp_path / name, exif=exif)
+    found = read_image(tmp_path / name)
+    assert found.shape == (1365, 1024, 3)
+    wanted = np.asarray(large.convert("RGB").transpose(Image.Transpose.ROTATE_270).resize((1024, 1365), Image.Resampling.LANCZOS))
+    assert np.abs(found.astype(int) - wanted).mean() < 3
+
+
 def test_transparency_lies_over_white(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == 255).all()

@@ -243,4 +243,18 @@ def test_an_unfinished_stage_that_was_not_asked_for(tmp_path, capsys):
     argv = ["--minutes", "1", "--images", "64", "--stages", "latents", "--run", str(tmp_path), "--device", "cpu"]
     assert pretrain.main(argv) == 1
     error = capsys.readouterr().err
-    assert "stage vae is not finished" in error and "Traceback" not in error
+    assert "stage vae, which latents needs, is not finished" in error and "Traceback" not in error
+
+
+def test_a_stage_that_is_missing_is_named_before_the_work(tmp_path, capsys):
+    """The stages run for hours: one that the last of them lacks must not be found out at the end."""
+    run = ["--run", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--minutes", "1", "--stages", "cache,vae,latents,unet"]
+    assert pretrain.main(run) == 1
+    said = capsys.readouterr().err
+    assert "stage clip, which unet needs, is not finished" in said and not (tmp_path / "run" / "cache").exists()
+
+
+def test_a_stage_that_is_kept_need_not_be_named(tmp_path):
+    run = pretrain.Pretraining(tmp_path / "run", tmp_path / "data", 0, "cpu", 1.0, {"clip": 0}, 64, ("vae", "latents", "unet"), start=tmp_path)
+    run.check()
+    assert run.budget("clip") == {"steps": 0}

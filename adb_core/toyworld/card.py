@@ -24,7 +24,8 @@ tags:
 
 
 def training_record(run_dir: str | Path, start: str | Path | None = None) -> list[dict]:
-    """What was trained, one entry a run, oldest first: ``command`` and, by stage, steps, seconds, batch and seed.
+    """What was trained, one entry a run, oldest first: ``command``, ``hardware``, the commit of the ``code``,
+    perhaps a ``note``, and, by stage, steps, seconds, batch and seed.
 
     Args:
         start: the folder whose weights this run went on from; its own record comes first.
@@ -43,7 +44,7 @@ def training_record(run_dir: str | Path, start: str | Path | None = None) -> lis
     images = f"--images {json.loads(manifest.read_text())['count']} " if manifest.exists() else ""
     steps = ",".join(f"{name}={done['steps']}" for name, done in stages.items())
     began = "--from data " if start is not None else ""
-    this = {"command": f"python -m adb_core.toyworld.pretrain {began}{images}--steps {steps}", "hardware": hardware(), "stages": stages}
+    this = {"command": f"python -m adb_core.toyworld.pretrain {began}{images}--steps {steps}", "hardware": hardware(), "code": code(), "stages": stages}
     return [*read_record(start), this] if start is not None else [this]
 
 
@@ -63,6 +64,19 @@ def hardware() -> str:
         return torch.cuda.get_device_name()
     capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "unknown")()
     return f"{os.cpu_count()} CPU cores, {capability}"
+
+
+def code() -> str:
+    """The commit of this checkout in short, or the package's version where there is no checkout."""
+    import subprocess
+
+    from .. import __version__
+
+    try:
+        asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return f"commit {asked.stdout.strip()}" if asked.returncode == 0 else f"version {__version__}"
+    except FileNotFoundError:  # no git
+        return f"version {__version__}"
 
 
 def count_parameters(weights: Path) -> int:
@@ -127,7 +141,8 @@ def _budget(record: list[dict]) -> str:
     parts = []
     for number, run in enumerate(record, 1):
         went_on = "" if number == 1 else ", going on from the weights before it; stages that it kept as they were are left out"
-        lines = [f"Run {number} of {len(record)}, on {run['hardware']}{went_on}:", "", "```", run["command"], "```", "",
+        said = "".join(f", {run[key]}" for key in ("code", "note") if key in run)
+        lines = [f"Run {number} of {len(record)}, on {run['hardware']}{said}{went_on}:", "", "```", run["command"], "```", "",
                  "| stage | steps | minutes | samples a second |", "|---|---|---|---|"]
         for name, done in run["stages"].items():
             if done["steps"]:
@@ -204,8 +219,8 @@ that word maps land where the word belongs has emerged.
 
 ## Training
 
-{seed}Half precision on disk. A command repeats its run step for step; the speed of the machine
-does not matter, for the steps are given.
+{seed}Half precision on disk. A command repeats its run step for step, with the code of the commit that
+is named; the speed of the machine does not matter, for the steps are given.
 
 {_budget(record)}
 

@@ -27,6 +27,8 @@ STAGES = ("cache", "vae", "clip", "judge", "latents", "unet", "decoder", "write"
 SHARES = {"cache": (0.04, 6.0), "vae": (0.18, 60.0), "clip": (0.08, 25.0), "judge": (0.07, 20.0),
           "latents": (0.03, 5.0), "decoder": (0.10, 60.0)}
 MOST_IMAGES, FEWEST_IMAGES, IMAGES_PER_MINUTE = 60_000, 2_000, 600
+# stage: the trained ones whose result it needs
+NEEDS = {"latents": ("vae",), "unet": ("vae", "clip"), "decoder": ("vae",), "write": TRAINED}
 SIZE_LIMIT_MB = 30.0  # of everything written under data/, for it is committed
 
 
@@ -66,9 +68,7 @@ class Pretraining:
         """``minutes`` or ``steps`` of a trained stage, as the keyword arguments of ``fit``."""
         from .loop import FitError, is_finished
 
-        if stage not in self.stages and not is_finished(self.run, stage):
-            raise FitError(f"stage {stage} is not finished in {self.run}: add it to --stages")
-        if stage not in self.stages:  # finished, and only wanted as it is
+        if stage not in self.stages and is_finished(self.run, stage):  # only wanted as it is
             try:
                 done = json.loads((self.run / stage / "done.json").read_text())
             except ValueError as error:
@@ -169,9 +169,24 @@ class Pretraining:
         print(table(results))
         return results
 
+    def check(self) -> None:
+        """Find a missing stage now, not when it is needed, which may be an hour later.
+
+        Raises:
+            FitError: naming it.
+        """
+        from .loop import FitError, is_finished
+
+        for stage in self.stages:
+            for need in NEEDS.get(stage, ()):
+                kept = self.start is not None and self.steps.get(need) == 0
+                if need not in self.stages and not kept and not is_finished(self.run, need):
+                    raise FitError(f"stage {need}, which {stage} needs, is not finished in {self.run}: add it to --stages")
+
     def go(self) -> None:
         from .loop import log_line
 
+        self.check()
         log_line(self.run, f"run: {self.command}")
         for stage in STAGES:
             if stage in self.stages:
