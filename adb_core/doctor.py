@@ -15,6 +15,7 @@ GIB = 2**30
 # 512 pixels. An estimate from the arithmetic, not a measurement.
 PAPER_GIB = 40
 DISK_GIB = 1.0
+MEMORY_GIB = 1.5  # what make demo takes at its peak, libraries included, and a little more
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ def examine(folder: str | Path = ".") -> Findings:
     free = shutil.disk_usage(folder).free / GIB
     if free < DISK_GIB:
         problems.append(f"only {free:.1f} GiB free at {Path(folder).resolve()}: free some space")
+    memory = _free_memory()
+    if memory is not None and memory < MEMORY_GIB:
+        problems.append(f"only {memory:.1f} GiB of memory free, and {MEMORY_GIB:g} are needed: close other programs and notebooks")
     lines = [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("libraries", ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "diffusers", "transformers"))),
@@ -66,6 +70,15 @@ def _memory() -> str:
     except (AttributeError, ValueError, OSError):
         return "unknown"
     return f"{pages * size / GIB:.1f} GiB"
+
+
+def _free_memory() -> float | None:
+    """GiB that programs can still take; None where the system does not say."""
+    try:
+        said = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(said["MemAvailable"].split()[0]) / 2**20
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _gpu() -> tuple[str, float | None]:

@@ -277,6 +277,8 @@ def test_doctor_says_what_is_missing_and_what_fits(monkeypatch, tmp_path):
     whole = (adb_core.data_dir() / "tiny-sd").exists()
     assert done.exit_code == (0 if whole else 2)
     assert "usable cores" in done.stdout and "all readable" in done.stdout and "tiny fits" in done.stdout
+    monkeypatch.setattr(doctor, "_free_memory", lambda: 0.3)
+    assert "only 0.3 GiB of memory free" in run("doctor").stderr
     assert "paper wants" not in doctor.advise(141) and "sd21" in doctor.advise(141)
     assert "16 GiB" in doctor.advise(16) and "no CUDA" in doctor.advise(None)
 

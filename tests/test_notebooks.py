@@ -209,6 +209,27 @@ def test_badge_and_bootstrap_take_their_address_from_one_place(monkeypatch, tmp_
     assert "'https://github.com/somebody/copy.git'" in code
 
 
+@pytest.mark.parametrize(("version", "lacking", "says"), [
+    ("3.9.2", (), "need Python 3.10 or newer, and this kernel runs 3.9.2"),
+    (None, ("torch", "diffusers"), "This kernel lacks torch, diffusers: run make setup"),
+    (None, (), None),
+])
+def test_first_cell_says_what_a_kernel_lacks(monkeypatch, version, lacking, says):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in lacking else real(name))
+    if version:
+        monkeypatch.setattr(sys, "version_info", tuple(map(int, version.split("."))))
+        monkeypatch.setattr(sys, "version", f"{version} (main)")
+    code = compile(builder.BOOTSTRAP.format(address=""), "first cell", "exec")
+    if says is None:
+        exec(code, {})
+        return
+    with pytest.raises(SystemExit, match=says):
+        exec(code, {})
+
+
 def test_parse_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="unknown kind"):
         builder.parse("# %% [mystery]\nx")

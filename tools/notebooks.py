@@ -34,6 +34,8 @@ CELL = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.+))?$")
 
 BOOTSTRAP = '''import importlib.util, subprocess, sys
 
+if sys.version_info < (3, 10):
+    raise SystemExit(f"These notebooks need Python 3.10 or newer, and this kernel runs {{sys.version.split()[0]}}: choose another kernel (README).")
 # Found already in JupyterLab and CI; on Colab this installs the core and leaves what is there alone.
 if importlib.util.find_spec("adb_core") is None:
     address = {address!r}
@@ -41,6 +43,9 @@ if importlib.util.find_spec("adb_core") is None:
         raise SystemExit("This copy of the notebook does not know where its repository is: install adb_core first (README).")
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{{address}}"], check=True)
     importlib.invalidate_caches()
+missing = [name for name in ("torch", "diffusers", "transformers", "ipywidgets", "matplotlib") if importlib.util.find_spec(name) is None]
+if missing:
+    raise SystemExit(f"This kernel lacks {{', '.join(missing)}}: run make setup, and choose the kernel of .venv (README).")
 if "google.colab" in sys.modules:
     from google.colab import output
     output.enable_custom_widget_manager()'''

@@ -28,14 +28,17 @@
 #
 # Nothing is downloaded: the collection brings its own small drawn world and its own small diffusion model, a
 # real one, trained on that world from nothing, in the layout of Stable Diffusion. On a GPU the same code runs
-# Stable Diffusion itself (see the last section).
+# Stable Diffusion itself (see the last section). The first line below names what is amiss, and the cure: a
+# damaged file, too little memory or disk. (`adb doctor` in a terminal says more.)
 # %%
 import numpy as np
 
 import adb_core as adb
 from adb_core import plots
+from adb_core.doctor import examine
 from adb_core.notebook import show, trained
 
+print("problems with this machine or the data:", "; ".join(examine().problems) or "none")
 base = adb.load_base("tiny")
 print("model:", base.name)
 print("U-Net parameters, millions:", round(sum(p.numel() for p in base.unet.parameters()) / 1e6, 1))
