@@ -1,7 +1,9 @@
-"""Which processor to run on."""
+"""Which processor to run on, and how many of its cores."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 
@@ -40,3 +42,38 @@ def has_bf16(device="cpu") -> bool:
         info = Path("/proc/cpuinfo")
         text = info.read_text() if info.exists() else ""
         return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def busy_elsewhere(seconds: float = 0.4) -> float | None:
+    """How many cores other programs keep busy, watched for a moment; None where the system does not say (Linux does)."""
+    def ticks() -> tuple[float, float]:
+        numbers = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        own = os.times()
+        return sum(numbers) - numbers[3] - numbers[4], own.user + own.system  # all but idle and waiting for disks
+
+    try:
+        (all_before, mine_before), began = ticks(), time.monotonic()
+        time.sleep(seconds)
+        (all_after, mine_after), took = ticks(), time.monotonic() - began
+        return max(0.0, (all_after - all_before) / os.sysconf("SC_CLK_TCK") - (mine_after - mine_before)) / took
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None
+
+
+def share_cores() -> int:
+    """Let torch use the cores that nobody else uses, one at least; returns how many that are.
+
+    torch's threads wait for one another many times in a step. If another program holds one of the
+    cores, all wait for the thread that shares it: on two cores a step then takes four times as
+    long, and with one thread on the free core one and a half times (``benchmarks/waiting.py``).
+    The number of threads can change the last digits of results, so only notebooks call this;
+    ``OMP_NUM_THREADS`` in the environment is obeyed.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    busy = None if "OMP_NUM_THREADS" in os.environ else busy_elsewhere()
+    if busy is not None and busy > 0.5:
+        free = (os.cpu_count() or threads) - round(busy)
+        torch.set_num_threads(max(1, min(threads, free)))
+    return torch.get_num_threads()

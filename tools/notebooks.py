@@ -46,6 +46,8 @@ if importlib.util.find_spec("adb_core") is None:
 missing = [name for name in ("torch", "diffusers", "transformers", "ipywidgets", "matplotlib") if importlib.util.find_spec(name) is None]
 if missing:
     raise SystemExit(f"This kernel lacks {{', '.join(missing)}}: run make setup, and choose the kernel of .venv (README).")
+from adb_core.devices import share_cores
+share_cores()  # leaves alone the cores that other programs keep busy
 if "google.colab" in sys.modules:
     from google.colab import output
     output.enable_custom_widget_manager()'''
@@ -161,7 +163,7 @@ def execute(notebook, folder: Path) -> float:
     from nbclient import NotebookClient
 
     began = time.monotonic()
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False).execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False, coalesce_streams=True).execute()
     return time.monotonic() - began
 
 
