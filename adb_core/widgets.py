@@ -102,7 +102,7 @@ def _wide(kind: str, description: str, **options):
 
 def _picture():
     """An image without a broken frame while there is nothing to show (see :func:`put`)."""
-    return _w().Image(format="png", value=b"", layout={"max_width": "100%", "display": "none"})
+    return _w().Image(format="png", value=b"", layout={"max_width": "100%", "align_self": "flex-start", "display": "none"})
 
 
 def put(widget, data: bytes) -> None:
@@ -313,11 +313,13 @@ class PromptBench(_Panel):
 
     Args:
         models: name -> Result, SavedResult or Base; prompts for results carry ``{}``.
+        category: what ``{}`` becomes in a prompt for a base model, which knows no concept.
     """
 
-    def __init__(self, models: Mapping[str, object], prompt: str = "a photo of a {} on the beach", steps: int = 25, guidance: float = 3.0):
+    def __init__(self, models: Mapping[str, object], prompt: str = "a photo of a {} on the beach", steps: int = 25, guidance: float = 3.0,
+                 category: str = "{}"):
         w = _w()
-        self.models, self.steps = dict(models), steps
+        self.models, self.steps, self.category = dict(models), steps, category
         self.prompt = _wide("Text", "prompt", value=prompt, layout={"width": "640px"})
         self.seed = _wide("IntSlider", "seed", min=0, max=99, value=0)
         self.guidance = _wide("FloatSlider", "guidance", min=1.0, max=10.0, step=0.5, value=guidance)
@@ -336,7 +338,8 @@ class PromptBench(_Panel):
             if self.worker.stopping.is_set():
                 return self.say("stopped")
             self.say(f"drawing with {name} ...")
-            made.append(enlarge(generate(model, self.prompt.value, [self.seed.value], steps=self.steps, guidance=self.guidance.value).images[0]))
+            prompt = self.prompt.value if hasattr(model, "subject") else self.prompt.value.replace("{}", self.category)
+            made.append(enlarge(generate(model, prompt, [self.seed.value], steps=self.steps, guidance=self.guidance.value).images[0]))
             self.paint(side_by_side(*made))
         self.say(f"from left to right: {', '.join(self.models)}; seed {self.seed.value}, guidance {self.guidance.value:g}")
 

@@ -1,11 +1,12 @@
-"""How torch's threads wait: training steps a second, alone and beside a second copy, under two OpenMP policies.
+"""How torch's threads wait: training steps a second alone, beside a second copy, and beside another busy program.
 
     python benchmarks/waiting.py [--seconds 8] [--rounds 3]
 
 GNU OpenMP lets a thread that has nothing to do spin for a while, and that is quickest for a program
 that has the machine for itself. When two share the cores, each spins on the core that the other one
-needs. OMP_WAIT_POLICY=PASSIVE lets such threads sleep. The policies take turns, each run in
-processes of its own.
+needs. OMP_WAIT_POLICY=PASSIVE lets such threads sleep; with one thread nobody waits for anybody, which
+is what the notebooks choose where another program holds a core. The settings take turns, each run
+in processes of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import contextmanager
 
+SETTINGS: dict[str, dict[str, str]] = {"default": {}, "PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"}, "one thread": {"OMP_NUM_THREADS": "1"}}
+BUSY = "while True: sum(k * k for k in range(10**6))"
 CHILD = """
 import sys, time
 import adb_core as adb
@@ -36,9 +40,21 @@ print(count / (time.perf_counter() - began))
 """
 
 
-def measure(policy: str | None, copies: int, seconds: float) -> float:
+@contextmanager
+def company(busy: bool):
+    """Within, a program of one thread that never rests, or nothing."""
+    other = subprocess.Popen([sys.executable, "-c", BUSY]) if busy else None
+    try:
+        yield
+    finally:
+        if other is not None:
+            other.kill()
+            other.wait()
+
+
+def measure(setting: dict[str, str], copies: int, seconds: float) -> float:
     """Mean training steps a second of each of ``copies`` programs that run together."""
-    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | ({"OMP_WAIT_POLICY": policy} if policy else {})
+    env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")} | setting
     children = [subprocess.Popen([sys.executable, "-c", CHILD, str(seconds)], env=env, text=True, stdin=subprocess.PIPE,
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(copies)]
     for child in children:
@@ -54,15 +70,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    for copies in (1, 2):
-        rates: dict[str, list[float]] = {"default": [], "PASSIVE": []}
+    for where, copies, busy in (("alone", 1, False), ("two at a time", 2, False), ("beside a busy program", 1, True)):
+        rates: dict[str, list[float]] = {name: [] for name in SETTINGS}
         for _ in range(args.rounds):
-            for name in rates:
-                rates[name].append(measure(None if name == "default" else name, copies, args.seconds))
-        ratios = sorted(b / a for a, b in zip(*rates.values()))
-        print(f"{copies} program{'s' * (copies > 1)} at a time, steps a second of each: "
-              + ", ".join(f"{name} {statistics.median(r):.2f}" for name, r in rates.items())
-              + f"; PASSIVE / default {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]", flush=True)
+            for name, setting in SETTINGS.items():
+                with company(busy):
+                    rates[name].append(measure(setting, copies, args.seconds))
+        print(f"{where}, steps a second of each: " + ", ".join(f"{name} {statistics.median(r):.2f}" for name, r in rates.items()), flush=True)
+        for name in list(SETTINGS)[1:]:
+            ratios = sorted(b / a for a, b in zip(rates["default"], rates[name]))
+            print(f"  {name} / default {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]", flush=True)
 
 
 if __name__ == "__main__":

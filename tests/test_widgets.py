@@ -93,6 +93,12 @@ def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):
     bench = PromptBench({"base": tiny_base}, prompt="a photo of a cat", steps=2)
     bench.work()
     assert "seed 0" in bench.text and opened(bench.picture.value).shape[0] == 256
+    bench.prompt.value, bench.category = "a photo of a {}", "dog"
+    bench.work()
+    named = opened(bench.picture.value)
+    bench.prompt.value = "a photo of a dog"
+    bench.work()
+    assert (opened(bench.picture.value) == named).all()  # a base model reads the category in {}'s place
     bench.prompt.value = ""
     bench.models = {"broken": None}
     bench.worker.run(bench.work)

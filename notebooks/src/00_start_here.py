@@ -118,11 +118,11 @@ print("simple prompt, taken for Pico:", int((same > 0.7).sum()), "of 2")
 # ## 5. Try your own prompts
 #
 # The words that the model knows are listed in the [model card](../data/tiny-sd/README.md). Type a prompt with `{}`
-# where Pico goes, and press Draw; the middle picture is what the base model makes of "cat" in `{}`'s place.
+# where Pico goes, and press Draw; the left picture is what the base model makes of "cat" in `{}`'s place.
 # %%
 from adb_core.widgets import PromptBench
 
-bench = PromptBench({"personalised": result})
+bench = PromptBench({"base model": base, "personalised": result}, category=concept.category)
 bench.view
 # %% [markdown]
 # The same by code, so that what you see can be checked:

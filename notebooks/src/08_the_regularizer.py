@@ -168,6 +168,8 @@ playground.sliders["identity", "lambda_sigma"].value = 0.0
 print("precomputed:", "), precomputed:" in playground.text)
 playground.sliders["identity", "lambda_mu"].value = 0.5
 print("not precomputed:", "not precomputed" in playground.text)
+playground.sliders["identity", "lambda_mu"].value = 2.0  # back to the recipe's own point, whose pictures are there
+playground.sliders["identity", "lambda_sigma"].value = 5.0
 # %% [markdown]
 # **Predict.** What should a strong pull ($\lambda_\mu = 20$, ten times the recipe's) do to the ratio of the two means?
 # And to the identity?
