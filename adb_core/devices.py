@@ -65,7 +65,7 @@ def share_cores() -> int:
 
     torch's threads wait for one another many times in a step. If another program holds one of the
     cores, all wait for the thread that shares it: on two cores a step then takes four times as
-    long, and with one thread on the free core one and a half times (``benchmarks/waiting.py``).
+    long, and with one thread on the free core 1.6 times (``benchmarks/waiting.py``).
     The number of threads can change the last digits of results, so only notebooks call this;
     ``OMP_NUM_THREADS`` in the environment is obeyed.
     """
