@@ -433,8 +433,9 @@ class RegularizerPlayground(_Panel):
 
         plan, label, began = self.chosen, self._label(), time.monotonic()
         self._status("preparing ...")
-        learner = Learner(self.base, self.concept, plan, seed=self.seed)
         self.progress.max, self.progress.value = sum(s.steps for s in plan.stages), 0
+        put(self.curve, png(live_curve([], self.progress.max)))  # at once: the photos' views take half a second
+        learner = Learner(self.base, self.concept, plan, seed=self.seed)
         history, drawn = [], 0.0
         for stage in plan.stages:
             steps = train_stage(learner, stage)
