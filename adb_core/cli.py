@@ -148,9 +148,10 @@ def check_device(device: str) -> None:
 
 def check_precision(name: str) -> None:
     """Find a misspelt precision before anything loads."""
-    names = ("auto", "no", "bf16", "fp16")  # adb_core.training's, which would load torch
-    if name not in names:
-        raise InputError(f"--mixed-precision {name!r}: choose one of {', '.join(names)}")
+    from .devices import MIXED_PRECISIONS
+
+    if name not in MIXED_PRECISIONS:
+        raise InputError(f"--mixed-precision {name!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
 
 
 def check_folder(out: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")  # see adb_core.training.make_accelerator
+
 
 def pick_device(name: str = "auto"):
     """A torch device; "auto" is CUDA, then Apple's MPS, then the CPU.

@@ -15,7 +15,7 @@ GIB = 2**30
 # 512 pixels. An estimate from the arithmetic, not a measurement.
 PAPER_GIB = 40
 DISK_GIB = 1.0
-MEMORY_GIB = 1.5  # what make demo takes at its peak, libraries included, and a little more
+MEMORY_GIB = 1.0  # make demo takes 0.7 at its peak, libraries included
 
 
 @dataclass(frozen=True)

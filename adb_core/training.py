@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .attention import CROSS, capture_attention, selection
 from .concept import Augmentation, Concept, views
-from .devices import has_bf16
+from .devices import MIXED_PRECISIONS, has_bf16
 from .recipes import Recipe, Stage
 from .regularizer import Penalty, Statistics, regularizer, stack_statistics
 from .token import ConceptToken
@@ -176,9 +176,6 @@ class StepRecord:
 
 
 # ---------------------------------------------------------------- the engine
-
-
-MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")
 
 
 def make_accelerator(device: torch.device, mixed_precision: str | None = None) -> Accelerator:
