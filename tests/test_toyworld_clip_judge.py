@@ -392,6 +392,8 @@ def test_evaluate_end_to_end(data_dir, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "out/evaluation-generated.png").exists() and (tmp_path / "out/evaluation-maps.png").exists()
     readme = (data_dir / "tiny-sd/README.md").read_text()
     assert readme.startswith("---\nlicense: apache-2.0") and "| unet | 10 | 1.0 | 1 |" in readme and "first command" in readme
+    assert "| 10 | the folder's own sampler (DDPM), guidance 2 | " in readme  # the curve of quality against budget
+    assert json.loads((data_dir / "tiny-sd" / card.RECORD).read_text())[0]["measured"][0]["category"] <= 1.0
 
 
 def test_record_of_training_puts_the_earlier_run_first(tmp_path):
