@@ -23,6 +23,17 @@ def images():
 # ---------------------------------------------------------------- VAE
 
 
+def test_a_vae_that_is_kept_keeps_its_scale(tmp_path, images):
+    """The U-Net that goes with it knows latents of that scale."""
+    torch.manual_seed(2)
+    known = vae_module.build_vae()
+    known.register_to_config(scaling_factor=0.5)
+    known.save_pretrained(tmp_path / "start")
+    kept = vae_module.train_vae(images, run_dir=tmp_path / "run", seed=0, device="cpu", steps=0, start=tmp_path / "start")
+    assert kept.config.scaling_factor == 0.5
+    assert all(torch.equal(a, b) for a, b in zip(kept.state_dict().values(), known.state_dict().values()))
+
+
 def test_normalising_latents_keeps_the_round_trip(images):
     torch.manual_seed(1)
     vae = vae_module.build_vae().eval()

@@ -120,7 +120,9 @@ def train_vae(
     torch.manual_seed(seed)
     vae = build_vae()
     if start is not None:
-        vae.load_state_dict(type(vae).from_pretrained(start, use_safetensors=True).state_dict())
+        trained = type(vae).from_pretrained(start, use_safetensors=True)
+        vae.load_state_dict(trained.state_dict())
+        vae.register_to_config(scaling_factor=trained.config.scaling_factor)
     settings = warm(settings, start)
 
     def loss_fn(step: int, rng: np.random.Generator):

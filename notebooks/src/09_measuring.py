@@ -301,16 +301,20 @@ show(seconds({name: models[name].history for name in methods}))
 #
 # **Predict.** Which part, taken out, will cost the most identity? Which the most text?
 # %%
-stored = json.loads(data_path("results", "tuning.json").read_text(encoding="utf-8"))
-print("concepts:", ", ".join(stored["concepts"]), "| training seeds:", stored["seeds"], "| prompts of each:", stored["prompts"]["count"])
-print(f"{'recipe':22}{'text':>19}{'identity':>21}{'[V] / category':>17}")
-for name, row in stored["recipes"].items():
-    cells = [f"{row[s]['mean']:.2f} [{row[s]['low']:.2f}, {row[s]['high']:.2f}]" if s in row else "-" for s in ("text", "identity")]
-    print(f"{name:22}{cells[0]:>19}{cells[1]:>21}{row['ratio']['mean'] if 'ratio' in row else float('nan'):17.2f}")
+def stored_table(which):
+    """Print a stored comparison and return its recipes: mean [95 % interval over concepts]."""
+    stored = json.loads(data_path("results", f"{which}.json").read_text(encoding="utf-8"))
+    print("concepts:", ", ".join(stored["concepts"]), "| training seeds:", stored["seeds"], "| prompts of each:", stored["prompts"]["count"])
+    print(f"{'recipe':22}{'text':>19}{'identity':>21}{'leakage':>9}{'[V] on it':>11}{'[V] / category':>16}")
+    for name, row in stored["recipes"].items():
+        wide = [f"{row[s]['mean']:.2f} [{row[s]['low']:.2f}, {row[s]['high']:.2f}]" for s in ("text", "identity")]
+        rest = [f"{row[s]['mean']:.2f}" if s in row else "-" for s in ("leakage", "pointing", "ratio")]
+        print(f"{name:22}{wide[0]:>19}{wide[1]:>21}{rest[0]:>9}{rest[1]:>11}{rest[2]:>16}")
+    return stored["recipes"]
 
 
 def stored_plane(recipes):
-    """The stored means, methods and ablations, with 95 % intervals over concepts."""
+    """The stored means with 95 % intervals over concepts."""
     said = "; ".join(f"{n}: text {r['text']['mean']:.2f}, identity {r['identity']['mean']:.2f}" for n, r in recipes.items())
     figure = plots.new_figure(7, 4.4, f"Identity against text of every stored recipe, mean over concepts. {said}.")
     ax = plots._style(figure.subplots(), "", "text: share of what was asked that is there", "identity")
@@ -324,7 +328,7 @@ def stored_plane(recipes):
     return figure
 
 
-show(stored_plane(stored["recipes"]))
+show(stored_plane(stored_table("tuning")))
 # %% [markdown]
 # **Explain.** Read the intervals first: three concepts and one training seed leave so much room that most of these rows cannot be told
 # apart. What can be said is little, and worth saying plainly:
