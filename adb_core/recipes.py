@@ -2,7 +2,9 @@
 
 Every method and every ablation of the paper is a :class:`Recipe`. The ``paper`` preset holds the
 authors' own numbers for Stable Diffusion 2.1 at 512 px; the ``tiny`` preset is tuned for the
-bundled model on the tuning half of the concepts.
+bundled model on the tuning half of the concepts (``benchmarks/tune.py``; what it found is in
+``benchmarks/tuning.md``). Each is the best of its nine settings; the fast version is the three
+stages' best setting with fewer steps.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def _attndreambooth(preset: str) -> Recipe:
     if preset == "paper":
         lrs, steps, lambdas = (1e-3, 2e-5, 2e-6), (60, 100, 500), ((0.1, 0.0), (2.0, 5.0), (2.0, 5.0))
     else:
-        lrs, steps, lambdas = (5e-3, 2e-4, 1e-4), (40, 60, 150), ((0.1, 0.0), (2.0, 5.0), (2.0, 5.0))
+        lrs, steps, lambdas = (5e-3, 2e-4, 1e-4), (40, 60, 80), ((0.1, 0.0), (2.0, 5.0), (2.0, 5.0))
     trains = (("embedding",), ("cross_attention",), ("unet",))
     names = ("alignment", "attention", "identity")
     return Recipe("attndreambooth", tuple(
@@ -116,27 +118,27 @@ def _fast(preset: str) -> Recipe:
     """The authors' fast version: a shorter third stage at a higher learning rate, batch 4."""
     full = _attndreambooth(preset)
     third = full.stages[2]
-    quick = replace(third, steps=200, lr=1e-5, batch_size=4) if preset == "paper" else replace(third, steps=80, lr=2e-4)
+    quick = replace(third, steps=200, lr=1e-5, batch_size=4) if preset == "paper" else replace(third, steps=40, lr=2e-4)
     return replace(full, name="attndreambooth_fast", stages=(*full.stages[:2], quick))
 
 
 def _textual_inversion(preset: str) -> Recipe:
     """Gal et al. 2022: only the row moves, for long; the prompt has no category word."""
     stage = (Stage("inversion", ("embedding",), 5000, 5e-3, batch_size=4, prompts=TEMPLATES, weight_decay=1e-2) if preset == "paper"
-             else Stage("inversion", ("embedding",), 250, 1e-2, batch_size=4, prompts=TEMPLATES))
+             else Stage("inversion", ("embedding",), 140, 5e-3, batch_size=4, prompts=TEMPLATES))
     return Recipe("textual_inversion", (stage,), subject="{v}")
 
 
 def _dreambooth(preset: str) -> Recipe:
     """Ruiz et al. 2023: a rare token that stays, the whole U-Net moves."""
-    stage = Stage("finetune", ("unet",), 800, 5e-6, batch_size=4) if preset == "paper" else Stage("finetune", ("unet",), 200, 1e-4, batch_size=4)
+    stage = Stage("finetune", ("unet",), 800, 5e-6, batch_size=4) if preset == "paper" else Stage("finetune", ("unet",), 180, 1e-4, batch_size=4)
     return Recipe("dreambooth", (stage,), init="sks")
 
 
 def _ti_dreambooth(preset: str) -> Recipe:
     """Both at once: the row and the U-Net move together."""
     stage = (Stage("joint", ("embedding", "unet"), 800, 5e-6, batch_size=4, embedding_lr=5e-4) if preset == "paper"
-             else Stage("joint", ("embedding", "unet"), 200, 1e-4, batch_size=4, embedding_lr=5e-3))
+             else Stage("joint", ("embedding", "unet"), 180, 1e-4, batch_size=4, embedding_lr=5e-3))
     return Recipe("ti_dreambooth", (stage,))
 
 

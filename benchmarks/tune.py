@@ -6,7 +6,7 @@ Every recipe is trained with three learning rates of its last (or only) stage, a
 measured three times on its way, when 140, 180 and 250 steps of batch 4 lie behind it: learning
 rates are constant, so a shorter run is the beginning of a longer one. All recipes get the same
 concepts, seeds, prompts and number of samples. Ablations are not tuned: they are the three stages
-less something, and the fast version is the three stages' best setting at 180 steps or fewer.
+less something, and the fast version is the three stages' best setting with fewer steps than its winner.
 The score of a setting is the geometric mean of text and identity, so that neither can buy the
 other. A run is one JSON file under out/tuning/<recipe>/; call again to go on after a stop, or with
 other concepts in a second process. ``--report`` prints the table of what is there.

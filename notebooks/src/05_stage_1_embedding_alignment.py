@@ -48,7 +48,7 @@ token = learner.token
 table = base.text_encoder.get_input_embeddings().weight.detach().float()
 cat = base.tokenizer(concept.category, add_special_tokens=False).input_ids
 print("stage:", stage.name, "| trains:", stage.train, "| prompts:", stage.prompts)
-print("steps fewer than Textual Inversion's:", stage.steps < inversion.steps, "| learning rate lower:", stage.lr < inversion.lr)
+print("steps fewer than Textual Inversion's:", stage.steps < inversion.steps)
 print("row of [V] equals the row of 'cat', bit for bit:", torch.equal(token.rows[0].detach(), table[cat].mean(0)))
 # %% [markdown]
 # The row starts as the mean of the category's pieces; "cat" is one piece. So before the first step the model reads
