@@ -337,7 +337,7 @@ show(plots.image_grid([[drawn[s][k] for s in chosen] for k in range(3)], row_lab
 edges = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen}  # mean step between neighbours in a row
 print("harder edges at 12 than at 3:", bool(edges[12.0] > edges[3.0]))
 # %% [markdown]
-# **Explain.** Hat and beach are seen at all three of these scales; how many pictures are taken for a cat depends on $s$. A larger
+# **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not. Louder is not surer: a larger
 # $s$ says the caption louder, and pays with harder edges and contrasts: look at the faces and outlines at 12. A judge of words
 # does not mind that, which is a first reason to measure more than one thing (notebook 09). Three pictures prove little: the
 # core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled with 7.5.

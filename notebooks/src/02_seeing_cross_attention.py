@@ -228,13 +228,13 @@ for step in (1, 8, recording.steps):
 explorer.step.value = 0
 peaks = [np.array(np.unravel_index(m.argmax(), m.shape)) for m in places]
 print("the peak at step 1 is within two cells of the last one:", bool(np.abs(peaks[0] - peaks[-1]).max() <= 2))
-print("largest over mean, sharper at step 8 than at step 1:", bool(places[1].max() / places[1].mean() > 1.1 * places[0].max() / places[0].mean()))
+print("largest over mean, sharper at the last step than at step 1:", bool(places[-1].max() / places[-1].mean() > 1.1 * places[0].max() / places[0].mean()))
 show(plots.attention_grid([[recording.image] * 3], [places], column_labels=["'hat', step 1", "step 8", f"step {recording.steps}"],
                           alt="The map of the word hat at the first, the eighth and the last sampling step, over the finished picture."))
 # %% [markdown]
 # **Explain.** In step 1 there is nothing but noise to look at, and the map of "hat" is wide. Its peak is already near the place
-# where the hat will be: where things go is decided very early. Within the first third the map becomes sharper, and its largest
-# probability is higher at step 8 than at the first and the last step.
+# where the hat will be: where things go is decided very early. The largest probability is higher at step 8 than at the first and the
+# last step; in the end the map is dimmer, and sharper for it.
 #
 # Layers and heads differ as well: choose some in the explorer. Averages over all of them are easier to look at, and hide this.
 #

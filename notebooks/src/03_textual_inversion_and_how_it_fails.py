@@ -117,7 +117,7 @@ print("length of [V] more than four times the mean row's:", last.norm > 4 * last
 print("longer than every row of the vocabulary:", last.norm > float(table.norm(dim=1).max()))
 print("nearest two words:", sorted(word for word, _ in last.nearest[:2]), "| all cosines below 0.6:", last.nearest[0][1] < 0.6)
 # %% [markdown]
-# **Explain.** Left: [V] moves away from its start without slowing down much, and soon it is longer than any row that
+# **Explain.** Left: [V] moves away from its start and never comes to rest, and soon it is longer than any row that
 # a word has (dotted: the mean row). Middle: its direction turns away from "cat". Right: in the projection it leaves the
 # cloud of words altogether.
 #
@@ -154,11 +154,11 @@ show(plots.image_grid([concept.squares(64)[:4], plain.images, simple.images], ro
                       alt="Photos of Pico, cats of the base model, and what Textual Inversion draws for a photo of [V]."))
 photos = judge.identity(concept.squares(64))
 same = {name: metrics.cosine_to_mean(judge.identity(made.images), photos).mean() for name, made in (("base", plain), ("inverted", simple))}
-print("mean identity, base below 0.3:", same["base"] < 0.3, "| inverted above 0.5:", same["inverted"] > 0.5)
+print("mean identity, base below 0.3:", same["base"] < 0.3, "| inverted higher by more than 0.2:", same["inverted"] > same["base"] + 0.2)
 # %% [markdown]
-# **Explain.** One vector turns the base model's cats, whose colours are anything, into something of Pico's colour, and
-# the judge finds much of Pico in it. Look closely, though: the orange spots are hardly there, and the shape of a cat is
-# less clear than in the row above. One row cannot say what the frozen model has no way to draw, and some of what it
+# **Explain.** One vector turns the base model's cats, whose colours are anything, into something near Pico's colour, and
+# the judge finds some of Pico in it. Look closely, though: the orange spots are not there, the teal is blue in one picture and
+# green in the next, and the shape of a cat is less clear than in the row above. One row cannot say what the frozen model has no way to draw, and some of what it
 # said before, "cat", it says no longer.
 #
 # ## 4. The prompt grows
@@ -194,9 +194,8 @@ print("mean identity of [V], photo:", "above 0.6" if same[:2].mean() > 0.6 else 
 # kind, and each word has its own corner of the picture. We report what we see.
 #
 # What does suffer is the individual. All training prompts say "photo", and outside photos the judge finds less of
-# Pico. Part of that is the judge's own view, since a sketch shows less of anybody; but look at the shapes: ears and
-# face dissolve into blocks, where the cats of the base model stay cats. The word "cat" is missing from the prompt, and
-# [V] has forgotten most of it.
+# Pico. Part of that is the judge's own view, since a sketch shows less of anybody; but look at the colours: teal
+# in one, blue or green in the next, and orange patches in none of them.
 #
 # ## 5. Where [V] looks
 #

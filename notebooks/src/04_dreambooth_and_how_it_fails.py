@@ -96,7 +96,7 @@ print("all places in the pictures are among them:", set(judge.read(simple.images
 # %% [markdown]
 # **Explain.** Pico's colour, and this time orange patches too, on something that is clearly a cat: the whole
 # network may move, and it moves to wherever the photos are drawn well. Look at the backgrounds as well. The prompt names no
-# place, and the base model would choose among eight; now it chooses those of the photos.
+# place, and the base model would choose among eight; now it is the plain wall of the photos each time.
 #
 # ## 4. The prompt grows
 #
@@ -124,8 +124,8 @@ print("pictures with a place of the photos instead of the one asked for:", int(l
 print("mean identity lower than for the simple prompt:", bool(identity(made["DreamBooth"].images).mean() < identity(simple.images).mean()))
 # %% [markdown]
 # **Explain.** Accessories and places are there, and no place of the photos has come in where another one was named. So on
-# this small model the prompt survives. Pico survives less well: the colours are right, but the patches fade
-# and the shapes become those of the base model's cats one row above. The paper says of Stable Diffusion that DreamBooth
+# this small model the prompt survives. Pico survives less well: the colours are right, but the face blurs
+# and the patches sit where they please. The paper says of Stable Diffusion that DreamBooth
 # *overlooks* the concept in complex prompts; what we see is a weak form of that. The next section looks for the cause.
 #
 # ## 5. A word that never learned where to look
@@ -163,8 +163,8 @@ for name, g in cats.items():
 kept = adb.generate(prior, "a photo of a {}", seeds)
 print("with prior preservation, 'a photo of a [V] cat': mean identity above 0.6:", identity(kept.images).mean() > 0.6)
 # %% [markdown]
-# **Explain.** There is the failure. After DreamBooth *every* cat is Pico, and every one sits in Pico's kitchen:
-# the background has leaked into a prompt that had nothing to do with the photos. (The authors call it language drift.) With prior
+# **Explain.** There is the failure. After DreamBooth *every* cat is Pico, and the one that stood on the moon
+# has come to the plain wall of the photos: they have leaked into a prompt that had nothing to do with them. (The authors call it language drift.) With prior
 # preservation a cat is any cat again, though not the same cats as before, and [V] is still Pico: the two kinds of pictures force the
 # network to find out what distinguishes the two prompts, and that is [V].
 #

@@ -161,11 +161,12 @@ show(plots.attention_grid([[concept.squares(64)[k] for k in (0, 1, 3)] * 2] * 2,
                           alt="Attention maps of [V] and of cat over three photos of Pico, before and after stage 1. After it, [V] looks at the cat's outline and tail."))
 print("attention of [V] before: less than that of 'cat':", ratio(maps_before) < 1, "| after: more:", ratio(maps_after) > 1)
 # %% [markdown]
-# **Explain.** The cats have taken Pico's colour, in every style, and hats and places stay as they were. The spots, the
+# **Explain.** The cats have taken Pico's colour, in every style, and hats and places stay as they were; only where the prompt names no
+# place has it changed. The spots, the
 # eyes and the star on the chest are not there: a frozen U-Net cannot draw what it has never drawn. That is no defect of
 # this stage. Its product is the lower row of maps: pixels of the cat, and hardly any others, look at [V].
 #
-# Look at the numbers below the maps, too. [V]'s largest attention is now twice that of "cat". It has begun to take more than a
+# Look at the numbers below the maps, too. [V]'s largest attention is now nearly three times that of "cat". It has begun to take more than a
 # word of its kind should; that is what the regulariser is there to hold back, and stage 2 (notebook
 # [06](06_stage_2_attention_map.ipynb)) is where it succeeds.
 #
@@ -236,8 +237,8 @@ print("distance from its start, times that of stage 1, above 5:", far.distance >
 print("cosine to 'cat' below 0.2:", far.cosine_to_category < 0.2)
 print("mean identity higher than after stage 1 by more than 0.05:", identity(gone) > identity(after) + 0.05)
 # %% [markdown]
-# **Explain.** The row is far out, and the pictures are nearly the same; the judge even finds more of Pico in them, since the teal is
-# fuller. So on this model running away is no disaster at once, and the pictures do not tell: only the embedding does. What it costs shows in
+# **Explain.** The row is far out, and the pictures that name a place are nearly the same; the judge finds no more of Pico in them. The first
+# one has brought along the kitchen of the photos. So on this model running away is no disaster at once, and the pictures do not tell: only the embedding does. What it costs shows in
 # notebook 03, in the attention that such a row takes from the other words. The paper reports that on Stable Diffusion a long
 # stage 1 overfits, keeps it to 60 steps, and leaves the rest to stages that can learn it better.
 #
@@ -262,7 +263,7 @@ share = {name: ratio(metrics.photo_maps(model, concept)) for name, model in both
 print("attention of [V], times that of 'cat', within 10 % of 1: with stage 1:", abs(share["stages 1 and 2"] - 1) < 0.1,
       "| stage 2 alone:", abs(share["stage 2 alone"] - 1) < 0.1)
 # %% [markdown]
-# **Explain.** It does. Stage 2 alone makes the cats bluish, fits Pico's shape less, and in the first picture it has brought along the kitchen of
+# **Explain.** It does. Stage 2 alone makes the cats green, fits Pico's shape less, and in the first picture it has brought along the kitchen of
 # the photos; [V] gets less attention than "cat". The same steps after stage 1 begin at a word that already says "teal", and can go on from
 # there. One row, trained first, saves many layers a detour.
 #

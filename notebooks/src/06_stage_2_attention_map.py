@@ -145,10 +145,10 @@ assert torch.allclose(by_hand, core.total)
 diffusion = (predicted - base.scheduler.get_velocity(latents, noise, times)).square().mean()
 print("cross-attention layers:", len(capture.layers))
 print("the regulariser by hand equals the core's:", torch.allclose(by_hand, core.total))
-print("it is less than a tenth of the diffusion loss:", bool(core.total < diffusion / 10))
+print("it is less than half of the diffusion loss:", bool(core.total < diffusion / 2))
 # %% [markdown]
 # **Explain.** The maps are the output of a softmax, and a softmax can be differentiated. So a sentence about maps
-# ("be as bright as that one") is a loss like any other. It is a small number beside the diffusion loss; whether it
+# ("be as bright as that one") is a loss like any other. It is the smaller part of the loss; whether it
 # has an effect is a question for the next cells.
 #
 # ## 5. Train stage 2, and prove what moved
@@ -195,18 +195,18 @@ show(plots.attention_grid([photos] * 4, map_rows(before) + map_rows(after),
 print("[V]'s largest attention has come down towards its category's:", peak(after) < 0.9 * peak(before))
 print("difference of mean attention, [V] and category, has shrunk:", abs(np.log(ratio(after))) < abs(np.log(ratio(before))))
 change = after["category"].max((2, 3)).mean() / before["category"].max((2, 3)).mean()
-print("the category's own largest attention changed by less than 15 %:", bool(abs(change - 1) < 0.15))
+print("the category's own largest attention has come up, by less than a half:", bool(1.1 < change < 1.5))
 # %% [markdown]
-# **Explain.** Before, a few pixels looked at [V] twice as hard as any pixel looked at "cat". Now its map is dimmer and spread
-# over the whole cat, as the map of "cat" is. The gradient of the regulariser flows into both maps, so "cat" could have
-# moved as well; it has hardly done so. The diffusion loss needs its map as it is.
+# **Explain.** Before, a few pixels looked at [V] more than twice as hard as any pixel looked at "cat". Now its map is dimmer and spread
+# over the whole cat, as the map of "cat" is. The gradient of the regulariser flows into both maps, and "cat" has come some of the
+# way to meet [V].
 #
 # The numbers of every training step tell the same story. Each record carries the mean and the variance of both maps.
 # %%
 show(plots.training_curves(history))
 # %% [markdown]
 # **Explain.** In stage 1 the orange line climbs: at first [V] gets less than half the attention of "cat", in the end as much
-# and more, and its variance overshoots with it. In stage 2 the two lines come together within some ten steps and stay there; the
+# and more, and its variance overshoots with it. In stage 2 the two lines come together within some twenty steps and stay there; the
 # diffusion loss goes on falling beside them. So the regulariser does not cost the picture anything here.
 #
 # And in pictures that are being made, from the same noise, by the model before and after stage 2:
@@ -220,7 +220,7 @@ show(plots.attention_grid([[g.images[0]] * 4 for g in made.values()], [list(g.wo
                           alt="Where [V], cat, hat and beach are looked at while one picture is made, before and after stage 2."))
 print("the two pictures differ:", not np.array_equal(made["before"].images, made["after"].images))
 # %% [markdown]
-# **Explain.** What held for the photos holds while a picture is made: the peak of [V] has come down, "cat", "hat" and
+# **Explain.** What held for the photos holds while a picture is made: the peak of [V] has come down, "cat" has come up, "hat" and
 # "beach" are looked at where they were. Stage 2 has changed how strongly [V] speaks, and left the others their share.
 #
 # ## 7. What if stage 2 is skipped?
@@ -245,7 +245,8 @@ for name, maps in ends.items():
 print("both maps are alike in shape, histogram intersection above 0.7:", all(likeness(maps) > 0.7 for maps in ends.values()))
 # %% [markdown]
 # **Explain.** Here it can. Stage 3 has the same regulariser and moves the cross-attention too, and on this small model
-# its steps suffice: the same balance of attention, and hardly a difference in the pictures. The paper's ablation on Stable
+# its steps suffice: the same balance of attention, and little difference in the pictures, but for the first,
+# which has brought along the kitchen of the photos. The paper's ablation on Stable
 # Diffusion (section 4) finds the stage needed; there, a separate stage spares the slow third one the work of repairing maps. We report
 # what we see, on one concept and one seed. Notebook
 # [09](09_measuring.ipynb) says how one would measure the difference properly, over several concepts.

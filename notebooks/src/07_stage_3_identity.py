@@ -205,8 +205,8 @@ v_ratio = {name: float(maps["v"].mean() / maps["category"].mean()) for name, map
 print("DreamBooth: mean identity above 0.5:", seen["dreambooth"][1].mean() > 0.5, "| nine tenths of the prompt found:", seen["dreambooth"][2].mean() >= 0.9)
 print("attention of [V], times that of 'cat': three stages between 0.8 and 1.25:", 0.8 < v_ratio["three stages"] < 1.25, "| DreamBooth below 0.3:", v_ratio["dreambooth"] < 0.3)
 # %% [markdown]
-# **Explain.** Pico is not missing. He is a little less himself here (the dots on the left), most of all in the second picture of
-# the beach; eight pictures of one concept are too few to make much of that, and notebook 09 says what would be enough. What
+# **Explain.** Pico is not missing. He is a little less himself here (the dots on the left), and in one picture much less; eight
+# pictures of one concept are too few to make much of that, and notebook 09 says what would be enough. What
 # differs beyond doubt is the way: the model of the three stages looks at [V] as much as at "cat", DreamBooth's hardly looks at it.
 #
 # ## 5. What nobody asked for
