@@ -240,8 +240,8 @@ Measured on {results['device']}, seed {results['seed']}.
 
 The U-Net predicts v (DDPM, 1,000 steps). The text tower was trained with a contrastive and a
 token-to-patch contrastive loss, and then frozen. No mask was used in training it or the U-Net:
-that word maps land where the word belongs has emerged. From the third run on the U-Net's 8x8 features
-were also drawn towards what tiny-clip's vision tower sees in each 8x8 pixels (its head is thrown away).
+that word maps land where the word belongs has emerged. In training, the U-Net's 8x8 features
+are also drawn towards what tiny-clip's vision tower sees in each 8x8 pixels (by a head that is thrown away).
 
 ## Training
 
