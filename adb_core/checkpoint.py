@@ -21,7 +21,8 @@ from .files import atomic_write_bytes
 from .recipes import Stage
 from .training import Learner
 
-FORMAT = 1
+FORMAT = 2
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 class CheckpointError(RuntimeError):
@@ -41,17 +42,13 @@ def identity(learner: Learner) -> dict[str, str]:
     def digest(*parts: bytes) -> str:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
-    concept, base = learner.concept, learner.base
+    concept = learner.concept
     pictures = [str(i.shape).encode() + i.tobytes() for i in concept.images]
-    table = base.text_encoder.get_input_embeddings().weight.detach().float().cpu().numpy().tobytes()
-    probe = next(p for n, p in base.vae.named_parameters()).detach().float().cpu().numpy().tobytes()
-    # diffusers keeps notes of its own under "_...", in an order that changes from process to process
-    config = {k: v for k, v in base.unet.config.items() if not k.startswith("_")}
     views = json.dumps([learner.view_count, asdict(learner.augmentation), learner.seed])
     return {
         "concept": digest(concept.placeholder.encode(), concept.category.encode(), *pictures),
         "recipe": digest(json.dumps(asdict(learner.recipe), sort_keys=True).encode(), views.encode()),
-        "base model": digest(str(base.revision).encode(), json.dumps(config, sort_keys=True, default=str).encode(), table, probe),
+        "base model": learner.base_digest,
     }
 
 
@@ -71,15 +68,20 @@ def _moments(learner: Learner, stage: Stage, optimizer: torch.optim.AdamW | None
             for key, value in optimizer.state.get(p, {}).items()}
 
 
-def save_checkpoint(path: str | Path, learner: Learner, progress: Progress, optimizer: torch.optim.AdamW | None = None) -> None:
+def save_checkpoint(path: str | Path, learner: Learner, progress: Progress, optimizer: torch.optim.AdamW | None = None,
+                    scaler: dict | None = None) -> None:
     """Write a checkpoint atomically. Without ``optimizer`` the next step starts with fresh moments.
+
+    Args:
+        scaler: the state of fp16's loss scaler, which decides what is rounded away.
 
     Raises:
         DiskFull: no space; the earlier checkpoint is untouched.
     """
     stage = learner.recipe.stages[min(progress.stage, len(learner.recipe.stages) - 1)]
     tensors = _trained(learner, progress) | _moments(learner, stage, optimizer)
-    header = {"format": FORMAT, "progress": asdict(progress), "identity": identity(learner), "recipe": learner.recipe.name}
+    header = {"format": FORMAT, "progress": asdict(progress), "identity": identity(learner), "recipe": learner.recipe.name,
+              "scaler": scaler or {}}
     atomic_write_bytes(path, save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata={"adb": json.dumps(header)}))
 
 
@@ -99,8 +101,11 @@ def read_header(path: str | Path) -> dict:
         raise CheckpointError(f"no checkpoint at {path}: start without --resume") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({error}): delete it and start again") from error
-    if not header or header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this project: give another file")
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this version of the project: give another file, or delete it and start again")
+    whole = isinstance(header.get("identity"), dict) and isinstance(header.get("progress"), dict) and set(header["progress"]) == {"stage", "step"}
+    if not whole or not all(isinstance(n, int) and n >= 0 for n in header["progress"].values()):
+        raise CheckpointError(f"{path} is damaged (its header is not whole): delete it and start again")
     return header
 
 
@@ -117,27 +122,31 @@ def load_checkpoint(path: str | Path, learner: Learner) -> tuple[Progress, torch
 
     header = read_header(path)
     mine = identity(learner)
-    for what, value in header["identity"].items():
-        if mine[what] != value:
+    for what, value in mine.items():
+        if header["identity"].get(what) != value:
             raise CheckpointError(f"{path} belongs to another {what}: use another output folder, or delete it to start afresh")
     progress = Progress(**header["progress"])
     with safe_open(str(path), "pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}
     targets = _trained(learner, progress)
-    for name, target in targets.items():
-        if name not in stored or stored[name].shape != target.shape:
+    running = progress.step > 0 and progress.stage < len(learner.recipe.stages)
+    shapes = {name: target.shape for name, target in targets.items()}
+    if running:
+        for name, p in learner.parameters(learner.recipe.stages[progress.stage]).items():
+            shapes |= {f"adam.{name}.{key}": torch.Size() if key == "step" else p.shape for key in MOMENTS}
+    for name, shape in shapes.items():
+        if name not in stored or stored[name].shape != shape:
             found = tuple(stored[name].shape) if name in stored else "nothing"
-            raise CheckpointError(f"{path}: {name} should have shape {tuple(target.shape)}, found {found}: delete it and start again")
+            raise CheckpointError(f"{path}: {name} should have shape {tuple(shape)}, found {found}: delete it and start again")
     for name, target in targets.items():
         target.copy_(stored[name])
     learner.token.bake()
-    if progress.step == 0 or progress.stage >= len(learner.recipe.stages):
+    if not running:
         return progress, None
     stage = learner.recipe.stages[progress.stage]
     optimizer = make_optimizer(learner, stage)
     for name, parameter in learner.parameters(stage).items():
-        keys = [n for n in stored if n.startswith(f"adam.{name}.") and "." not in n[len(f"adam.{name}."):]]
         optimizer.state[parameter] = {
-            n.rsplit(".", 1)[1]: stored[n] if n.endswith(".step") else stored[n].to(parameter.device) for n in keys
+            key: stored[f"adam.{name}.{key}"] if key == "step" else stored[f"adam.{name}.{key}"].to(parameter.device) for key in MOMENTS
         }
     return progress, optimizer

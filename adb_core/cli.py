@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -113,10 +114,12 @@ def find_recipe(name: str, preset: str, steps: float = 1.0, lr: float = 1.0, wei
     """
     from .recipes import recipe
 
+    for option, value in (("--steps-scale", steps), ("--lr-scale", lr), ("--weight-scale", weight)):
+        if not abs(value) < 1e6:
+            raise InputError(f"{option} {value} is not a number that makes sense: use a positive one, as 0.5 or 2")
+
     def scaled(stage):
         count = stage.steps * steps
-        if not abs(count) < 1e9:
-            raise ValueError(f"--steps-scale {steps} gives {count} steps: use a positive number")
         return replace(
             stage, steps=max(1, round(count)) if count > 0 else min(round(count), 0), lr=stage.lr * lr,
             embedding_lr=None if stage.embedding_lr is None else stage.embedding_lr * lr,
@@ -146,35 +149,39 @@ def check_device(device: str) -> None:
         raise InputError(str(error)) from error
 
 
-def check_precision(name: str) -> None:
-    """Find a misspelt precision before anything loads."""
-    from .devices import MIXED_PRECISIONS
+def check_precision(name: str, device: str) -> None:
+    """Find a precision that is misspelt, or that the device has not, before anything loads."""
+    from .devices import MIXED_PRECISIONS, pick_device
 
     if name not in MIXED_PRECISIONS:
         raise InputError(f"--mixed-precision {name!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
+    if name == "fp16" and pick_device(device).type == "cpu":
+        raise InputError("--mixed-precision fp16 needs a GPU: use auto, bf16 or no")
 
 
-def check_folder(out: Path) -> None:
-    """Make the output folder and try to write in it; a folder that was made for nothing is removed again.
+def check_folder(out: Path, resume: bool = True) -> None:
+    """Look for what speaks against writing into the output folder; nothing is left behind.
 
     Raises:
-        InputError: it is a file, or holds a pickle checkpoint.
+        InputError: it is a file, or holds a result whose run cannot be gone on with.
+        CheckpointError: it holds a damaged or a pickle checkpoint.
+        OutputError: its ``model`` is something else than a saved model.
         OSError: it cannot be made or written.
     """
     from .checkpoint import read_header
+    from .files import check_writable
+    from .personalization import CHECKPOINT, check_target
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder: choose another with --out")
     for path in sorted(out.glob("checkpoint.*")) if out.exists() else ():
         if path.suffix in PICKLES or path.suffix == ".safetensors":
             read_header(path)
-    missing = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".writable"
-    probe.write_bytes(b"")
-    probe.unlink()
-    if missing:
-        out.rmdir()
+    check_target(out / "model")
+    if resume and (out / "model").exists() and any((out / "model").iterdir()) and not (out / CHECKPOINT).exists():
+        raise InputError(f"{out / 'model'} is the result of another run: choose another folder with --out, or replace it with --no-resume")
+    if os.environ.get("RANK", "0") == "0":  # one of several processes is enough, and they would remove each other's probe
+        check_writable(out)
 
 
 def check_file(out: Path) -> None:
@@ -183,15 +190,14 @@ def check_file(out: Path) -> None:
     Raises:
         InputError: it is a folder, or not named .png.
     """
+    from .files import check_writable
+
     if out.is_dir() or out.suffix.lower() != ".png":
         raise InputError(f"--out {out} must be a file that ends in .png")
     parent = out.resolve().parent
     if parent.exists() and not parent.is_dir():
         raise InputError(f"{parent} is a file, not a folder: choose another with --out")
-    parent.mkdir(parents=True, exist_ok=True)
-    probe = parent / f".{out.name}.writable"
-    probe.write_bytes(b"")
-    probe.unlink()
+    check_writable(parent)
 
 
 def refuse_pickle(name: str) -> None:
@@ -257,9 +263,9 @@ def demo(
     embedding, measures, and puts it all into OUT/report.html, one page that needs no other file.
     """
     check_seed(seed)
-    check_precision(mixed_precision)
-    found, plan = find_concept(concept, None, None), find_recipe(recipe, "tiny")
     check_device(device)
+    check_precision(mixed_precision, device)
+    found, plan = find_concept(concept, None, None), find_recipe(recipe, "tiny")
     from . import base, demo as work
 
     work.check_out(out)
@@ -282,6 +288,9 @@ def train(
     steps_scale: Annotated[float, typer.Option("--steps-scale", help="Multiplies the steps of every stage; each keeps at least one.")] = 1.0,
     lr_scale: Annotated[float, typer.Option("--lr-scale", help="Multiplies every learning rate.")] = 1.0,
     weight_scale: Annotated[float, typer.Option("--weight-scale", help="Multiplies lambda_mu and lambda_sigma; 0 switches the regularizer off.")] = 1.0,
+    views: Annotated[int, typer.Option("--views", help="K: augmented views of each picture, encoded once before training.")] = 16,
+    accumulation: Annotated[int, typer.Option("--accumulation", help="Micro-batches a step, for models that fill the memory; the batch size must divide by it.")] = 1,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write every step's numbers to OUT/logs for TensorBoard (pip install tensorboard).")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
 ) -> None:
     """Personalize a model: pictures in, a model folder out.
@@ -289,46 +298,59 @@ def train(
     The run saves itself every 50 steps. After Ctrl-C or a crash the same command goes on where it
     was and ends with the same weights. A folder that holds another run's checkpoint is refused.
     OUT/model is a plain diffusers folder, and comes with a model card.
+    Several GPUs: accelerate launch -m adb_core.cli train ...
     """
     check_seed(seed)
     plan = find_recipe(recipe, preset or ("tiny" if base == "tiny" else "paper"), steps_scale, lr_scale, weight_scale)
-    check_precision(mixed_precision)
+    for option, value in (("--views", views), ("--accumulation", accumulation)):
+        if value < 1:
+            raise InputError(f"{option} must be at least 1, got {value}")
+    check_device(device)
+    check_precision(mixed_precision, device)
     refuse_pickle(base)
     found = find_concept(concept, category, placeholder)
-    check_folder(out)
-    check_device(device)
+    check_folder(out, resume)
     from . import base as bases
+    from .devices import pick_device
+    from .personalization import CHECKPOINT, personalize
+    from .training import make_accelerator
 
+    accelerator = make_accelerator(pick_device(device), mixed_precision, trackers="tensorboard" if tensorboard else None, folder=str(out / "logs"))
     loaded = bases.load_base(base, device=device)
+    say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
+    earlier = _stamp(out / CHECKPOINT)
+    # Prior preservation samples from the untouched model; other recipes need no second copy of it.
+    alone = not any(stage.prior_weight for stage in plan.stages)
     try:
-        folder = _train(loaded, found, plan, out, seed=seed, resume=resume, mixed_precision=mixed_precision, progress=not quiet)
+        result = personalize(loaded, found, plan, seed=seed, out=out, resume=resume, view_count=views, accelerator=accelerator, accumulation=accumulation,
+                             progress=not quiet and accelerator.is_main_process, in_place=alone, on_stage=lambda r, k: say(_stage_line(r, k)))
+        if accelerator.is_main_process:
+            result.save_pretrained(out / "model")
+        accelerator.wait_for_everyone()
     except KeyboardInterrupt:
-        again = _without_no_resume(sys.argv[1:])
-        typer.echo(f"adb: stopped and saved in {out}; to go on: adb {shlex.join(again)}", err=True)
+        stamp = _stamp(out / CHECKPOINT)
+        if stamp is not None and (resume or stamp != earlier):
+            say(f"adb: stopped and saved in {out}; to go on: adb {shlex.join(_without_no_resume(sys.argv[1:]))}", err=True)
+        else:
+            say(f"adb: stopped before anything was saved; to start again: adb {shlex.join(sys.argv[1:])}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"personalized model: {folder}")
-    typer.echo(f'try: adb generate "a photo of a {{}} on the beach" --model {shlex.quote(str(out))}')
+    say(f"personalized model: {out / 'model'}")
+    say(f'try: adb generate "a photo of a {{}} on the beach" --model {shlex.quote(str(out))}')
 
 
 def _without_no_resume(arguments: list[str]) -> list[str]:
     return [a for a in arguments if a != "--no-resume"]
 
 
-def _train(base, concept: Concept, plan: Recipe, out: Path, *, seed: int, resume: bool, mixed_precision: str, progress: bool) -> Path:
-    from .personalization import personalize
-    from .training import make_accelerator
-
-    # Prior preservation samples from the untouched model; other recipes need no second copy of it.
-    alone = not any(stage.prior_weight for stage in plan.stages)
-    result = personalize(base, concept, plan, seed=seed, out=out, resume=resume, progress=progress, in_place=alone,
-                         accelerator=make_accelerator(base.device, mixed_precision), on_stage=lambda r, k: _say_stage(r, k, progress))
-    return result.save_pretrained(out / "model")
+def _stamp(path: Path) -> int | None:
+    """When a file was last written, or None."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _say_stage(result, number: int, progress: bool) -> None:
+def _stage_line(result, number: int) -> str:
     stage = result.learner.recipe.stages[number]
     last = [r.loss for r in result.history if r.stage == stage.name][-max(1, stage.steps // 10):]
-    typer.echo(f"stage {number + 1} of {len(result.learner.recipe.stages)}, {stage.name}: loss {sum(last) / len(last):.4f} over the last {len(last)} steps")
+    return f"stage {number + 1} of {len(result.learner.recipe.stages)}, {stage.name}: loss {sum(last) / len(last):.4f} over the last {len(last)} steps"
 
 
 @app.command()

@@ -77,9 +77,10 @@ class Concept:
         placeholder = placeholder if placeholder is not None else info.get("placeholder", f"<{'-'.join(name.lower().split())}>")
         masks = {p["image"]: p.get("mask") for p in info.get("photos", [])}
         paths = [folder / masks[f.name] if masks.get(f.name) else None for f in files]
+        images = tuple(read_image(f) for f in files)
         return cls(
-            name=name, images=tuple(read_image(f) for f in files), placeholder=placeholder, category=category,
-            masks=tuple(_read_mask(p) for p in paths) if all(paths) else (), skipped=tuple(skipped), info=info,
+            name=name, images=images, placeholder=placeholder, category=category, skipped=tuple(skipped), info=info,
+            masks=tuple(_read_mask(p, image.shape[:2]) for p, image in zip(paths, images)) if all(paths) else (),
         )
 
     @classmethod
@@ -109,21 +110,35 @@ def bundled_concepts() -> dict[str, list[str]]:
 
 
 def _read_info(path: Path) -> dict:
+    """``concept.json``, or an empty dictionary where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (ValueError, UnicodeDecodeError) as error:
         raise ConceptError(f"{path} is not valid JSON ({error}): correct it or remove it") from error
+    if not isinstance(info, dict):
+        raise ConceptError(f"{path} must be an object, {{...}}: correct it or remove it")
+    for key in ("name", "category", "placeholder"):
+        if not isinstance(info.get(key, ""), str):
+            raise ConceptError(f"{path}: {key!r} must be a text, got {info[key]!r}: correct it")
+    photos = info.get("photos", [])
+    if not isinstance(photos, list) or not all(
+            isinstance(p, dict) and isinstance(p.get("image"), str) and isinstance(p.get("mask", ""), (str, type(None))) for p in photos):
+        raise ConceptError(f"{path}: 'photos' must be a list of objects with the file names 'image' and, if there is one, 'mask': correct it")
+    return info
 
 
 def _sort_files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     """Image files in name order, and what is skipped with the reason."""
     files, skipped = [], []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "concept.json" or path.is_dir():
+        is_picture = path.suffix.lower() in IMAGE_TYPES
+        if path.name.startswith(".") or path.name == "concept.json" or (path.is_dir() and not is_picture):
             continue
-        if path.suffix.lower() in IMAGE_TYPES:
+        if path.is_dir():
+            skipped.append((path.name, "a folder"))
+        elif is_picture:
             files.append(path)
         else:
             skipped.append((path.name, f"not one of {', '.join(IMAGE_TYPES)}"))
@@ -150,6 +165,8 @@ def read_image(path: str | Path) -> np.ndarray:
                 raise ConceptError(f"{path} has {image.width} x {image.height} pixels, over {MAX_PIXELS // 10**6} million: scale it down")
             if min(image.size) < MIN_SIDE:
                 raise ConceptError(f"{path} is only {image.width} x {image.height} pixels: use a picture of at least {MIN_SIDE} pixels a side")
+            if image.mode[0] in "IF":
+                image = _eight_bits(ImageOps.exif_transpose(image))
             kept = _kept_size(image.size)
             image.draft(None, kept)  # of a JPEG: decode at 1/2, 1/4 or 1/8, never below ``kept``
             if image.size != kept:
@@ -174,8 +191,23 @@ def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] * share), round(size[1] * share)
 
 
-def _read_mask(path: Path) -> np.ndarray:
-    return read_image(path)[..., 0] > 127
+def _read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture's mask: bool of its (h, w), true where the mask is bright."""
+    if not path.is_file():
+        raise ConceptError(f"the mask {path}, which concept.json names, is missing: add it, or take it out of concept.json")
+    mask = read_image(path)[..., 0] > 127
+    if mask.shape != shape:
+        raise ConceptError(f"the mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {shape[1]} x {shape[0]}: make them equal")
+    return mask
+
+
+def _eight_bits(image):
+    """A grey picture of 16 or 32 bits a pixel brought to 8, which Pillow's own conversion cuts off at 255."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    deep = image.mode.startswith("I;16") or values.max() > 255
+    return Image.fromarray((values / 257 if deep else values).round().clip(0, 255).astype(np.uint8))
 
 
 # ---------------------------------------------------------------- augmentation

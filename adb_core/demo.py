@@ -26,10 +26,10 @@ import torch
 from . import plots
 from .base import Base, BaseModelError
 from .concept import Concept, view
-from .files import atomic_write_json
+from .files import atomic_write_json, check_writable
 from .generation import GUIDANCE, STEPS, Generation, generate
 from .paths import data_path
-from .personalization import CHECKPOINT, Result, personalize
+from .personalization import CHECKPOINT, Result, check_target, personalize
 from .recipes import Recipe
 from .report import Picture, Section, Table, write_report
 from .token import Projection
@@ -56,6 +56,7 @@ def check_out(out: str | Path) -> Path:
 
     Raises:
         DemoError: it is not a folder, or belongs to another run.
+        OutputError: its ``model`` is something else than a saved model.
         OSError: it cannot be written.
     """
     out = Path(out)
@@ -63,10 +64,8 @@ def check_out(out: str | Path) -> Path:
         raise DemoError(f"{out} is a file, not a folder: choose another with --out")
     if (out / CHECKPOINT).exists():
         raise DemoError(f"{out} holds the checkpoint of a training run: choose another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".writable"
-    probe.write_bytes(b"")
-    probe.unlink()
+    check_target(out / "model")
+    check_writable(out)
     return out
 
 

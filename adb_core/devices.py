@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ MIXED_PRECISIONS = ("auto", "no", "bf16", "fp16")  # see adb_core.training.make_
 
 
 def pick_device(name: str = "auto"):
-    """A torch device; "auto" is CUDA, then Apple's MPS, then the CPU.
+    """A torch device; "auto" is CUDA (under ``accelerate launch`` this process's own GPU), then Apple's MPS, then the CPU.
 
     Raises:
         ValueError: an unknown device, or one that is not here.
@@ -19,13 +20,17 @@ def pick_device(name: str = "auto"):
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(kind for kind, here in there.items() if here))
+        kind = next(kind for kind, here in there.items() if here)
+        return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" and "LOCAL_RANK" in os.environ else torch.device(kind)
     kind = name.split(":")[0]
-    if kind not in there:
-        raise ValueError(f"unknown device {name!r}: choose auto, cpu, cuda or mps")
+    if kind not in there or not re.fullmatch(r"[a-z]+(:\d+)?", name):
+        raise ValueError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:N or mps")
     if not there[kind]:
         raise ValueError(f"device {name!r} is not available on this machine: use auto or cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} is not here: this machine has cuda:0 to cuda:{torch.cuda.device_count() - 1}")
+    return device
 
 
 def has_bf16(device="cpu") -> bool:

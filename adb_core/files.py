@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -84,7 +85,27 @@ def atomic_write_json(path: str | Path, value) -> None:
 def sweep(folder: str | Path) -> None:
     """Remove temporary files that a killed :func:`atomic_write_bytes` left in ``folder``."""
     for path in Path(folder).glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Find out now whether files can be written in ``folder``; nothing is left behind, not even a folder.
+
+    Raises:
+        OSError: it cannot be made or written, or is not a folder.
+    """
+    folder = Path(folder)
+    missing = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.tmp"
+        probe.write_bytes(b"")
+        probe.unlink()
+    finally:
+        for path in missing:  # deepest first
+            with suppress(OSError):
+                path.rmdir()
 
 
 # ---------------------------------------------------------------- whole folders

@@ -5,6 +5,7 @@ Axes: p prompts, s seeds, b = p * s pictures (prompt by prompt), t sampling step
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,22 +78,35 @@ def generate(
         resolution: record only layers with maps of this height.
 
     Raises:
-        PromptError: no prompt, no ``{}``, a word that the prompt does not contain, odd numbers.
+        PromptError: no prompt, no ``{}``, a prompt longer than the model reads, a word that the
+            prompt does not contain, odd numbers.
     """
     if isinstance(prompts, str):
         prompts = [prompts]
     if not prompts or not len(seeds):
         raise PromptError("give at least one prompt and one seed")
-    if steps < 1 or guidance < 1 or batch < 1:
-        raise PromptError(f"steps and batch must be at least 1 and guidance at least 1, got {steps}, {batch} and {guidance}")
+    if steps < 1 or not 1 <= guidance < math.inf or batch < 1:
+        raise PromptError(f"steps and batch must be at least 1 and guidance at least 1 and finite, got {steps}, {batch} and {guidance}")
     texts = [fill(p, model.subject) for p in prompts] if hasattr(model, "subject") else list(prompts)
     jobs = [(text, int(seed)) for text in texts for seed in seeds]
     pipeline = _pipeline(model, scheduler)
     expand = model.token.expand if hasattr(model, "token") else str
+    _check(pipeline, [expand(text) for text in texts], steps)
     parts = []
     for start in _ticks(range(0, len(jobs), batch), progress):
         parts.append(_sample(pipeline, jobs[start : start + batch], expand, steps, guidance, maps, words, resolution))
     return _join(parts, jobs)
+
+
+def _check(pipeline, texts: Sequence[str], steps: int) -> None:
+    """Find before the work what the libraries would cut off in silence, or fail at."""
+    limit, most = pipeline.tokenizer.model_max_length, pipeline.scheduler.config.num_train_timesteps
+    if steps > most:
+        raise PromptError(f"{steps} sampling steps are more than the {most} that the model was trained with: use 20 to 50")
+    for text in texts:
+        length = len(pipeline.tokenizer(text).input_ids)
+        if length > limit:
+            raise PromptError(f"prompt of {length} tokens, this model reads {limit}: shorten {text!r}")
 
 
 def _pipeline(model, scheduler):
@@ -229,6 +243,7 @@ def record(model: Result | Base, prompt: str, *, seed: int = 0, steps: int = STE
     text = fill(prompt, model.subject) if hasattr(model, "subject") else prompt
     pipeline = model.pipeline()
     text = model.token.expand(text) if hasattr(model, "token") else text
+    _check(pipeline, [text], steps)
     names, groups = _word_groups(pipeline.tokenizer, text, words)
     kept: dict[str, list[np.ndarray]] = {}
     chosen = selection(pipeline.tokenizer.model_max_length, groups)

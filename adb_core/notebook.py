@@ -55,11 +55,13 @@ def trained(base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth
     import ipywidgets
     from IPython.display import display
 
+    from .checkpoint import FORMAT
     from .personalization import personalize
     from .recipes import recipe as named
+    from .training import fingerprint
 
     plan = named(recipe) if isinstance(recipe, str) else recipe
-    said = json.dumps([dataclasses.asdict(plan), base.name, _weights(base), concept.name, seed], sort_keys=True)
+    said = json.dumps([dataclasses.asdict(plan), base.name, fingerprint(base), concept.name, seed, FORMAT], sort_keys=True)
     folder = workspace() / f"{concept.name}-{plan.name}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
     steps = sum(stage.steps for stage in plan.stages)
     # One bar that is there whether anything is left to train or not: what a cell shows must not depend on the cache.
@@ -79,9 +81,3 @@ def trained(base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth
         raise
     bar.value, bar.bar_style = steps, "success"
     return result
-
-
-def _weights(base: Base) -> str:
-    """Changes when the U-Net or the text encoder does: the sum of each tensor's absolute values."""
-    parts = [f"{float(p.detach().double().abs().sum()):.6e}" for m in (base.unet, base.text_encoder) for p in m.parameters()]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

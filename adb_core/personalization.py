@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from .checkpoint import Progress, load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
 from .concept import Augmentation, Concept
-from .files import atomic_save_pretrained, atomic_write_json, atomic_write_text
+from .files import atomic_save_pretrained, atomic_write_json, atomic_write_text, sweep
 from .recipes import Recipe, recipe as named_recipe
-from .training import Learner, StepRecord, make_optimizer, train_stage
+from .training import Learner, StepRecord, batch_parts, check_finite, make_optimizer, train_stage
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 MARKER = "adb.json"  # in a saved model: which word it learned
+TRACKED = ("loss", "diffusion", "mean_part", "var_part", "prior", "grad_norm", "lr", "seconds")
+AVERAGED = ("v_mean", "v_var", "category_mean", "category_var")  # one number a layer
+
+
+class OutputError(RuntimeError):
+    """A folder that holds something else; one line that names it and the cure."""
+
+
+def check_target(folder: str | Path) -> None:
+    """A folder is replaced only if it is empty or a saved result; whatever else lies there is not ours to remove.
+
+    Raises:
+        OutputError: it holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is in the way, and not a saved model that may be replaced: choose another folder, or move it")
 
 
 @dataclass
@@ -70,15 +88,20 @@ class Result:
         appears whole or not at all.
 
         Raises:
+            OutputError: the folder holds something that is not a saved result.
             DiskFull: no space left.
         """
+        from .base import quiet
+
         def write(target: Path) -> None:
-            self.pipeline().save_pretrained(target, safe_serialization=True)
+            with quiet():
+                self.pipeline().save_pretrained(target, safe_serialization=True)
             self.token.save(target / "learned_embeds.safetensors")
             atomic_write_text(target / "README.md", model_card(self))
             atomic_write_json(target / MARKER, self._marker())
 
         folder = Path(folder)
+        check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         atomic_save_pretrained(write, folder, staging=folder.parent)
         return folder
@@ -160,13 +183,18 @@ def load_result(folder: str | Path, *, device: str = "auto") -> SavedResult:
 
 def model_card(result: Result) -> str:
     """The README of a saved model: concept, recipe, base, licence, provenance, use and limits."""
+    from .base import ALIASES, LICENSES
+
     learner = result.learner
     concept, base, plan = learner.concept, learner.base, learner.recipe
     rows = "\n".join(
         f"| {s.name} | {', '.join(s.train)} | {s.steps} | {s.lr:g} | {s.batch_size} | {s.lambda_mu:g} | {s.lambda_sigma:g} |" for s in plan.stages)
     license_ = concept.info.get("license", "not stated")
+    source, _ = ALIASES.get(base.name, (base.name, None))
+    facts = "".join(f"{key}: {value}\n" for key, value in (
+        ("license", LICENSES.get(base.name)), ("base_model", source if "/" in source and not Path(source).exists() else None)) if value)
     return f"""---
-library_name: diffusers
+{facts}library_name: diffusers
 pipeline_tag: text-to-image
 tags: [personalization, {plan.name}]
 ---
@@ -199,7 +227,7 @@ draws for "{concept.category}".
 def personalize(
     base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth", *, preset: str = "tiny", seed: int = 0,
     out: str | Path | None = None, resume: bool = True, save_every: int = 50, view_count: int = 16,
-    augmentation: Augmentation = Augmentation(), accelerator: Accelerator | None = None, progress: bool = False,
+    augmentation: Augmentation = Augmentation(), accelerator: Accelerator | None = None, accumulation: int = 1, progress: bool = False,
     on_step: Callable[[StepRecord], None] | None = None, on_stage: Callable[[Result, int], None] | None = None,
     on_start: Callable[[Result], None] | None = None, in_place: bool = False,
 ) -> Result:
@@ -210,51 +238,85 @@ def personalize(
         out: folder for checkpoints; None keeps everything in memory.
         resume: go on from a checkpoint in ``out``; the result equals an uninterrupted run's.
         save_every: steps between checkpoints.
+        accelerator: of :func:`adb_core.training.make_accelerator`; what it tracks with gets every step's
+            numbers. accumulation: micro-batches a step, see :func:`adb_core.training.train_stage`.
         on_step: called with every record; on_stage: called with the result so far and the
             number of the stage that just ended; on_start: called with the result before the first step.
 
     Raises:
         CheckpointError: ``out`` holds another run's checkpoint.
-        TrainingError: the loss became NaN; the last good checkpoint stays.
+        TrainingError: the loss or a weight became NaN; the last good checkpoint stays.
         KeyboardInterrupt: after saving; the same call resumes.
     """
     plan = named_recipe(recipe, preset) if isinstance(recipe, str) else recipe
+    for stage in plan.stages:
+        batch_parts(stage, accelerator.num_processes if accelerator is not None else 1, accumulation)
     learner = Learner(base, concept, plan, seed=seed, view_count=view_count, augmentation=augmentation, in_place=in_place)
     result = Result(learner)
     path = Path(out) / CHECKPOINT if out is not None else None
     at, optimizer, history = Progress(0, 0), None, []
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if accelerator is None or accelerator.is_main_process:
+            sweep(path.parent)
         if resume and path.exists():
             at, optimizer = load_checkpoint(path, learner)
             history = _read_history(path.parent, at, plan)
             result.history = tuple(history)
+            scaler = read_header(path)["scaler"]
+            if scaler and accelerator is not None and accelerator.scaler is not None:
+                accelerator.scaler.load_state_dict(scaler)
     if on_start is not None:
         on_start(result)
-    for number in range(at.stage, len(plan.stages)):
-        _run_stage(result, number, at if number == at.stage else Progress(number, 0), optimizer, history, path,
-                   save_every, accelerator, progress, on_step)
-        optimizer = None
-        result.history = tuple(history)
-        if on_stage is not None:
-            on_stage(result, number)
+    with _tracking(accelerator, learner) as track:
+        for number in range(at.stage, len(plan.stages)):
+            _run_stage(result, number, at if number == at.stage else Progress(number, 0), optimizer, history, path,
+                       save_every, accelerator, accumulation, progress, track, on_step)
+            optimizer = None
+            result.history = tuple(history)
+            if on_stage is not None:
+                on_stage(result, number)
     result.history = tuple(history)
     return result
 
 
-def _run_stage(result, number, at: Progress, optimizer, history, path, save_every, accelerator, progress, on_step) -> None:
+@contextmanager
+def _tracking(accelerator: Accelerator | None, learner: Learner) -> Iterator[Callable[[StepRecord], None]]:
+    """Within, the function that it yields sends a record's numbers to the accelerator's trackers, if there are any."""
+    if accelerator is None or not accelerator.log_with:
+        yield lambda record: None
+        return
+    before = [sum(s.steps for s in learner.recipe.stages[:k]) for k in range(len(learner.recipe.stages))]
+    first = dict(zip((s.name for s in learner.recipe.stages), before))
+    accelerator.init_trackers("adb", {"concept": learner.concept.name, "recipe": learner.recipe.name, "base": learner.base.name, "seed": learner.seed})
+
+    def track(record: StepRecord) -> None:
+        numbers = {name: getattr(record, name) for name in TRACKED}
+        numbers |= {name: fmean(values) for name in AVERAGED if (values := getattr(record, name))}
+        accelerator.log({f"{record.stage}/{name}": value for name, value in numbers.items()}, step=first[record.stage] + record.step)
+
+    try:
+        yield track
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+
+
+def _run_stage(result, number, at: Progress, optimizer, history, path, save_every, accelerator, accumulation, progress, track, on_step) -> None:
     from tqdm.auto import tqdm
 
     learner = result.learner
     stage = learner.recipe.stages[number]
     optimizer = optimizer or make_optimizer(learner, stage)
-    steps = train_stage(learner, stage, accelerator=accelerator, optimizer=optimizer, start=at.step)
+    steps = train_stage(learner, stage, accelerator=accelerator, accumulation=accumulation, optimizer=optimizer, start=at.step)
     bar = tqdm(total=stage.steps, initial=at.step, desc=stage.name, unit="step", disable=not progress)
 
     def save(progress_: Progress, moments) -> None:
         if path is not None and (accelerator is None or accelerator.is_main_process):
+            check_finite(learner, stage)
             _write_history(path.parent, history)  # first: a checkpoint never outruns its history
-            save_checkpoint(path, learner, progress_, moments)
+            scaler = accelerator.scaler.state_dict() if accelerator is not None and accelerator.scaler is not None else None
+            save_checkpoint(path, learner, progress_, moments, scaler)
 
     try:
         with deferred_interrupt() as interrupted:
@@ -263,6 +325,7 @@ def _run_stage(result, number, at: Progress, optimizer, history, path, save_ever
                 done = record.step
                 bar.update()
                 bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+                track(record)
                 try:
                     if on_step is not None:
                         on_step(record)
@@ -315,7 +378,12 @@ def _read_history(folder: Path, at: Progress, plan: Recipe) -> list[StepRecord]:
     path = folder / "history.json"
     if not path.exists():
         return []
-    tuples = ("layers", "v_mean", "v_var", "category_mean", "category_var")
-    records = [StepRecord(**{k: tuple(v) if k in tuples else v for k, v in r.items()}) for r in json.loads(path.read_text())]
+    tuples = ("layers", *AVERAGED)
     names = [s.name for s in plan.stages]
+    try:
+        records = [StepRecord(**{k: tuple(v) if k in tuples else v for k, v in r.items()}) for r in json.loads(path.read_text(encoding="utf-8"))]
+        if not all(r.stage in names for r in records):
+            raise ValueError("a stage that the recipe does not have")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): delete it, and its curves are lost but the run goes on") from error
     return [r for r in records if (names.index(r.stage), r.step) <= (at.stage, at.step) and names.index(r.stage) <= at.stage]

@@ -9,6 +9,7 @@ stages' best setting with fewer steps.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 TRAINABLE = ("embedding", "cross_attention", "unet")
@@ -57,11 +58,11 @@ class Stage:
             raise ValueError(f"stage {self.name!r}: steps and batch_size must be at least 1, got {self.steps} and {self.batch_size}")
         for name in ("lr", "embedding_lr", "max_grad_norm"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"stage {self.name!r}: {name} must be positive, got {value!r}")
+            if value is not None and not (0 < value < math.inf):
+                raise ValueError(f"stage {self.name!r}: {name} must be positive and finite, got {value!r}")
         for name in ("lambda_mu", "lambda_sigma", "prior_weight", "weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"stage {self.name!r}: {name} must not be negative, got {getattr(self, name)!r}")
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"stage {self.name!r}: {name} must not be negative or infinite, got {getattr(self, name)!r}")
         if self.reduction not in ("sum", "mean"):
             raise ValueError(f"stage {self.name!r}: unknown reduction {self.reduction!r}: choose 'sum' or 'mean'")
         if not self.prompts or any(p.count("{}") != 1 for p in self.prompts):

@@ -34,6 +34,16 @@ def is_known(tokenizer, text: str) -> bool:
     return text in vocabulary or text.lower() + "</w>" in vocabulary
 
 
+def swallowed_by(tokenizer, text: str) -> str | None:
+    """A word of the vocabulary that holds ``text``, if there is one.
+
+    The tokenizer cuts added words out of the text before it looks at anything else, so such a
+    placeholder would break that word in every prompt.
+    """
+    words = (w[: -len("</w>")] for w in tokenizer.get_vocab() if w.endswith("</w>"))
+    return min((w for w in words if text.lower() in w), key=len, default=None)
+
+
 class ConceptToken:
     """A placeholder with its trainable rows, on copies of a base model's tokenizer and text encoder.
 
@@ -57,6 +67,9 @@ class ConceptToken:
             raise TokenError(f"placeholder {placeholder!r} must be one word without spaces, for example '<v>'")
         if is_known(base.tokenizer, placeholder):
             raise TokenError(f"placeholder {placeholder!r} is already a word of the vocabulary: choose another, for example '<{placeholder}>'")
+        inside = swallowed_by(base.tokenizer, placeholder)
+        if inside is not None:
+            raise TokenError(f"placeholder {placeholder!r} is part of the word {inside!r}, which it would cut apart: choose another, for example '<{placeholder}>'")
         category_ids = piece_ids(base.tokenizer, category)
         if not category_ids:
             raise TokenError(f"category {category!r} has no token in this model's vocabulary: name what the pictures show")
@@ -102,6 +115,18 @@ class ConceptToken:
         ids = self.tokenizer(texts, padding="max_length", max_length=limit, return_tensors="pt").input_ids
         return ids.to(self.rows.device)
 
+    def own_positions(self, ids: Tensor) -> list[int]:
+        """Where [V] stands in one tokenized prompt, (k,): one position a vector.
+
+        Raises:
+            TokenError: it is missing or comes twice.
+        """
+        v = [k for k, i in enumerate(ids.tolist()) if i in self.ids]
+        if len(v) != len(self.ids):
+            what = "does not contain" if not v else "repeats"
+            raise TokenError(f"the prompt {what} {self.placeholder!r}: it must come exactly once")
+        return v
+
     def positions(self, ids: Tensor) -> tuple[list[int], list[int]]:
         """Where [V] and its category stand in one tokenized prompt, (k,).
 
@@ -110,11 +135,7 @@ class ConceptToken:
         Raises:
             TokenError: [V] is missing or comes twice, or the category is missing.
         """
-        row = ids.tolist()
-        v = [k for k, i in enumerate(row) if i in self.ids]
-        if len(v) != len(self.ids):
-            what = "does not contain" if not v else "repeats"
-            raise TokenError(f"the prompt {what} {self.placeholder!r}: it must come exactly once")
+        row, v = ids.tolist(), self.own_positions(ids)
         n = len(self.category_ids)
         after = v[-1] + 1
         starts = [after] if row[after : after + n] == self.category_ids else \

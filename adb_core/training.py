@@ -9,6 +9,9 @@ Axes: b batch, c channels, k tokens, L layers.
 from __future__ import annotations
 
 import copy
+import hashlib
+import importlib.util
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -52,16 +55,24 @@ class Learner:
         token: the new word, with its own tokenizer and text encoder.
         unet: the U-Net being trained.
         latents: posterior means and deviations of the K * n views, (K * n, 4, h, w) each, scaled.
+        base_digest: which base model this is, taken before anything is trained.
+
+    Raises:
+        TokenError: a word or a training prompt that this model cannot read.
+        TrainingError: a base model in half precision.
     """
 
     def __init__(self, base: Base, concept: Concept, recipe: Recipe, *, seed: int = 0, view_count: int = 16,
                  augmentation: Augmentation = Augmentation(), in_place: bool = False):
         self.base, self.concept, self.recipe, self.seed = base, concept, recipe, seed
         self.view_count, self.augmentation = view_count, augmentation
+        if base.dtype != torch.float32:
+            raise TrainingError(f"the base model is in {str(base.dtype).removeprefix('torch.')}, too coarse for small steps: load it without dtype; mixed precision is the accelerator's")
+        self.base_digest = fingerprint(base)
         self.token = ConceptToken(base, concept.placeholder, concept.category, recipe.init, recipe.vectors)
         for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
             for ids in self.token.tokenize([self.prompt(p) for p in stage.prompts]):
-                self.token.positions(ids) if stage.regularized else None
+                self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
         self.unet = base.unet if in_place else copy.deepcopy(base.unet)
         self.latents = encode_views(base, concept, view_count, seed, augmentation)
 
@@ -79,6 +90,24 @@ class Learner:
             if "unet" in stage.train or ("cross_attention" in stage.train and ".attn2." in name):
                 chosen[f"unet.{name}"] = parameter
         return chosen
+
+
+@torch.no_grad()
+def fingerprint(base: Base) -> str:
+    """A hash that tells base models apart: all configurations, and some numbers of every tensor.
+
+    A fine-tuned model differs from its origin in nearly all numbers of the tensors that were
+    trained, so sixteen of each tell, and the largest model is done in a moment.
+    """
+    digest = hashlib.sha256()
+    for module in (base.text_encoder, base.vae, base.unet):
+        for name, tensor in module.state_dict().items():
+            flat = tensor.reshape(-1)
+            digest.update(f"{name} {tuple(tensor.shape)}".encode() + flat[:: max(1, len(flat) // 16)].float().cpu().numpy().tobytes())
+    for config in (base.vae.config, base.unet.config, base.scheduler.config):
+        # diffusers keeps notes of its own under "_...", in an order that changes from process to process
+        digest.update(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()
@@ -178,10 +207,11 @@ class StepRecord:
 # ---------------------------------------------------------------- the engine
 
 
-def make_accelerator(device: torch.device, mixed_precision: str | None = None) -> Accelerator:
+def make_accelerator(device: torch.device, mixed_precision: str | None = None, *, trackers=None, folder: str | None = None) -> Accelerator:
     """Accelerate's engine for a device.
 
     Args:
+        trackers: names or objects that Accelerate logs to, as "tensorboard"; folder: for their files.
         mixed_precision: "no" is float32 throughout; "bf16" and "fp16" compute the U-Net in half
             precision while weights, statistics and losses stay float32; "auto" is bf16 where the
             hardware has instructions for it (elsewhere it would be slower), else "no". None is
@@ -198,8 +228,13 @@ def make_accelerator(device: torch.device, mixed_precision: str | None = None) -
         raise TrainingError(f"mixed precision {mixed_precision!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
     if mixed_precision == "auto":
         mixed_precision = "bf16" if has_bf16(device) else "no"
+    if mixed_precision == "fp16" and device.type == "cpu":
+        raise TrainingError("mixed precision 'fp16' needs a GPU: use auto, bf16 or no")
+    for name in [trackers] if isinstance(trackers, str) else []:
+        if importlib.util.find_spec(name) is None:
+            raise TrainingError(f"logging to {name!r} needs a package that is not installed: pip install {name}")
     try:
-        return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu")
+        return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", log_with=trackers, project_dir=folder)
     except ValueError as error:
         raise TrainingError(f"mixed precision {mixed_precision!r}: {' '.join(str(error).split())}") from error
 
@@ -277,9 +312,7 @@ def train_stage(
         TrainingError: the loss is not a number any more, or the batch does not divide.
     """
     accelerator = accelerator or make_accelerator(learner.base.device)
-    parts = accelerator.num_processes * accumulation
-    if stage.batch_size % parts:
-        raise TrainingError(f"batch size {stage.batch_size} does not divide by {accelerator.num_processes} processes x {accumulation} micro-batches: change one of them")
+    parts = batch_parts(stage, accelerator.num_processes, accumulation)
     index = [s.name for s in learner.recipe.stages].index(stage.name)
     parameters = learner.parameters(stage)
     optimizer = optimizer or make_optimizer(learner, stage)
@@ -305,9 +338,37 @@ def train_stage(
                 accelerator.backward(loss / accumulation)
                 numbers.append(report)
             grad_norm = _apply(accelerator, optimizer, list(parameters.values()), stage.max_grad_norm)
-            if words.moving and step + 1 == stage.steps:
-                learner.token.bake()
+            if step + 1 == stage.steps:
+                check_finite(learner, stage)
+                learner.token.bake() if words.moving else None
             yield _record(stage, step, torch.stack(numbers).mean(0), grad_norm, layers, optimizer, began, accelerator)
+
+
+def batch_parts(stage: Stage, processes: int, accumulation: int) -> int:
+    """Into how many equal parts a batch is split.
+
+    Raises:
+        TrainingError: it does not divide.
+    """
+    parts = processes * accumulation
+    if stage.batch_size % parts:
+        raise TrainingError(f"stage {stage.name!r}: batch size {stage.batch_size} does not divide by {processes} processes x {accumulation} micro-batches: change one of them")
+    return parts
+
+
+def check_finite(learner: Learner, stage: Stage) -> None:
+    """Find weights that are no numbers before they are saved; a step reports only the loss before it.
+
+    Raises:
+        TrainingError: there are some.
+    """
+    for name, parameter in learner.parameters(stage).items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrainingError(f"stage {stage.name!r} made {name} infinite or not a number: {_lower(stage)}")
+
+
+def _lower(stage: Stage) -> str:
+    return f"train anew with a lower learning rate than {stage.lr:g}, in another folder"
 
 
 def _freeze(parameters) -> None:
@@ -407,7 +468,7 @@ def _record(stage, step, numbers: Tensor, grad_norm: Tensor, layers, optimizer, 
     loss, diffusion, mean_part, var_part, prior = values[:5]
     finite = np.isfinite(loss) and (np.isfinite(values[-1]) or accelerator.scaler is not None)
     if not finite:
-        raise TrainingError(f"the loss of stage {stage.name!r} is not a number at step {step + 1}: lower its learning rate ({stage.lr:g}) and resume from the last checkpoint")
+        raise TrainingError(f"the loss of stage {stage.name!r} is not a number at step {step + 1}: {_lower(stage)}")
     n = len(layers)
     series = [tuple(values[5 + k * n : 5 + (k + 1) * n]) for k in range((len(values) - 6) // n)] if n else []
     series += [()] * (4 - len(series))

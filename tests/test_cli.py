@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import adb_core.base
 from adb_core import cli, demo, plots, report, training
+from adb_core.checkpoint import read_header
 from adb_core.cli import app
 from adb_core.personalization import SavedResult, load_result, personalize
 from adb_core.recipes import recipe
@@ -75,6 +76,13 @@ def other_run(folder: Path) -> None:
     assert run("train", "--concept", "luna", "--out", folder, *QUICK).exit_code == 0
 
 
+def masks(folder: Path, size) -> None:
+    """A concept.json that names one mask for all pictures, and the mask if it has a size."""
+    said = {"photos": [{"image": f"{k}.png", "mask": ".mask.png"} for k in range(2)]}
+    (folder / "concept.json").write_text(json.dumps(said))
+    Image.new("L", size).save(folder / ".mask.png") if size else None
+
+
 def saved_model(folder: Path) -> None:
     """As far as prompts are checked: before any weights load."""
     folder.mkdir()
@@ -103,9 +111,15 @@ BAD = {
     "100 megapixels": (bad_folder(lambda f: huge_png(f / "x.png")), FOLDER, "x.png has 10000 x 10000 pixels"),
     "bomb": (bad_folder(lambda f: huge_png(f / "x.png", 60_000)), FOLDER, "x.png is far too large"),
     "text named png": (bad_folder(lambda f: (f / "x.png").write_text("hello")), FOLDER, "x.png cannot be read as an image"),
+    "concept.json is a list": (bad_folder(lambda f: (f / "concept.json").write_text("[]")), FOLDER, "concept.json must be an object"),
+    "name is a number": (bad_folder(lambda f: (f / "concept.json").write_text('{"name": 5}')), FOLDER, "'name' must be a text, got 5"),
+    "photo without a name": (bad_folder(lambda f: (f / "concept.json").write_text('{"photos": [{}]}')), FOLDER, "'photos' must be a list of objects"),
+    "mask is missing": (bad_folder(lambda f: masks(f, None)), FOLDER, "mask.png, which concept.json names, is missing"),
+    "mask of another size": (bad_folder(lambda f: masks(f, (9, 9))), FOLDER, "mask.png has 9 x 9 pixels, its picture 37 x 40"),
     "bad concept.json": (bad_folder(lambda f: (f / "concept.json").write_text("{")), FOLDER, "concept.json is not valid JSON"),
     "no category": (lambda t: pictures(t / "photos"), [*TRAIN, "--concept", "./photos"], "pass a category"),
     "empty category": (None, [*PICO, "--category", " "], "has no category"),
+    "placeholder in a word": (None, [*PICO, "--placeholder", "oto"], "placeholder 'oto' is part of the word 'photo'"),
     "placeholder is a word": (None, [*PICO, "--placeholder", "cat"], "placeholder 'cat' is already a word"),
     "placeholder empty": (None, [*PICO, "--placeholder", ""], "placeholder ''"),
     "placeholder with spaces": (None, [*PICO, "--placeholder", "my cat"], "placeholder 'my cat'"),
@@ -114,17 +128,29 @@ BAD = {
     "negative steps": (None, [*PICO, "--steps-scale", "-1"], "steps and batch_size must be at least 1, got -"),
     "no steps": (None, [*PICO, "--steps-scale", "0"], "must be at least 1, got 0"),
     "nan steps": (None, [*PICO, "--steps-scale", "nan"], "--steps-scale nan"),
-    "negative lr": (None, [*PICO, "--lr-scale", "-1"], "lr must be positive, got -"),
-    "negative weight": (None, [*PICO, "--weight-scale", "-1"], "lambda_mu must not be negative, got -"),
+    "negative lr": (None, [*PICO, "--lr-scale", "-1"], "lr must be positive and finite, got -"),
+    "negative weight": (None, [*PICO, "--weight-scale", "-1"], "lambda_mu must not be negative or infinite, got -"),
+    "infinite lr": (None, [*PICO, "--lr-scale", "inf"], "--lr-scale inf"),
+    "infinite weight": (None, [*PICO, "--weight-scale", "inf"], "--weight-scale inf"),
+    "no views": (None, [*PICO, "--views", "0"], "--views must be at least 1, got 0"),
+    "no micro-batches": (None, [*PICO, "--accumulation", "0"], "--accumulation must be at least 1, got 0"),
+    "odd micro-batches": (None, [*PICO, "--accumulation", "3"], "batch size 4 does not divide by 1 processes x 3 micro-batches"),
+    "no tensorboard": (None, [*PICO, "--tensorboard"], "pip install tensorboard"),
     "negative seed": (None, [*PICO, "--seed", "-1"], "--seed -1"),
     "unknown device": (None, [*PICO, "--device", "toaster"], "unknown device 'toaster'"),
+    "half a device": (None, [*PICO, "--device", "cpu:abc"], "unknown device 'cpu:abc'"),
+    "fp16 without a GPU": (None, [*PICO, "--mixed-precision", "fp16"], "--mixed-precision fp16 needs a GPU"),
     "unknown precision": (None, [*PICO, "--mixed-precision", "int3"], "--mixed-precision 'int3'"),
     "out is a file": (lambda t: (t / "result").touch(), PICO, "result is a file, not a folder"),
     "out below a file": (lambda t: (t / "file").touch(), [*PICO, "--out", "file/result"], "file/result"),
+    "model is not ours": (lambda t: ((t / "result/model").mkdir(parents=True), (t / "result/model/thesis.txt").write_text("mine")), PICO, "result/model is in the way"),
+    "model of another run": (lambda t: ((t / "result").mkdir(), saved_model(t / "result/model")), PICO, "result/model is the result of another run"),
+    "demo over other files": (lambda t: ((t / "result/model").mkdir(parents=True), (t / "result/model/thesis.txt").write_text("mine")), ["demo", "--out", "result"], "result/model is in the way"),
     "out of another run": (lambda t: other_run(t / "result"), PICO, "result/checkpoint.safetensors belongs to another concept"),
     "damaged checkpoint": (lambda t: ((t / "result").mkdir(), (t / "result/checkpoint.safetensors").write_bytes(b"\x80\x04.")), PICO, "is damaged or not a safetensors file"),
     "pickle checkpoint": (lambda t: ((t / "result").mkdir(), (t / "result/checkpoint.pt").write_bytes(b"\x80\x04.")), PICO, "checkpoint.pt is a pickle file"),
     "pickle base": (None, [*PICO, "--base", "model.ckpt"], "model.ckpt is a pickle file"),
+    "base without a name": (None, [*PICO, "--base", ""], "the base model has no name"),
     "unknown base": (None, [*PICO, "--base", "./nowhere"], "no folder './nowhere'"),
     "half-downloaded base": (lambda t: half_model(t / "half"), [*PICO, "--base", "./half"], "half/tokenizer is missing"),
     "prompt without braces": (lambda t: saved_model(t / "m"), ["generate", "a photo", "--model", "m"], "prompt 'a photo' needs exactly one {}"),
@@ -133,13 +159,17 @@ BAD = {
     "damaged marker": (lambda t: (saved_model(t / "m"), (t / "m/adb.json").write_text("[]")), ["generate", "{}", "--model", "m"], "m/adb.json is damaged"),
     "saved without weights": (lambda t: saved_model(t / "m"), ["generate", "{}", "--model", "m", "--device", "cpu"], "m is not a diffusers model"),
     "negative sampling steps": (None, ["generate", "a cat", "--steps", "-1", "--device", "cpu"], "got -1"),
+    "infinite guidance": (None, ["generate", "a cat", "--guidance", "inf", "--out", "new/a.png", "--device", "cpu"], "finite, got 25, 8 and inf"),
+    "too many sampling steps": (None, ["generate", "a cat", "--steps", "1000000", "--device", "cpu"], "more than the 1000"),
+    "long prompt": (None, ["attention", "a cat " * 40, "--device", "cpu"], "this model reads 32"),
     "guidance": (None, ["generate", "a cat", "--guidance", "0", "--device", "cpu"], "guidance at least 1"),
     "picture is a folder": (None, ["generate", "a cat", "--out", "."], "must be a file that ends in .png"),
     "word that is not there": (None, ["attention", "a cat", "--word", "hat", "--steps", "1", "--quiet", "--device", "cpu"], "no word 'hat'"),
     "demo over a run": (lambda t: ((t / "result").mkdir(), (t / "result/checkpoint.safetensors").touch()), ["demo", "--out", "result"], "result holds the checkpoint"),
     "demo with an unknown recipe": (None, ["demo", "--recipe", "lora"], "unknown recipe 'lora'"),
 }
-LATE = ("placeholder is a word", "out of another run", "negative sampling steps", "guidance", "word that is not there")
+LATE = ("placeholder is a word", "placeholder in a word", "out of another run", "odd micro-batches", "negative sampling steps",
+        "infinite guidance", "too many sampling steps", "long prompt", "guidance", "word that is not there")
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -157,8 +187,7 @@ def test_bad_input_is_one_line_and_writes_nothing(case, tmp_path, random_base):
     lines = done.stderr.strip().splitlines()
     assert done.exit_code == 2, done.output
     assert len(lines) == 1 and lines[0].startswith("adb: ") and says in lines[0], done.stderr
-    files = {name for name, content in everything(tmp_path).items() if before.get(name) != content and (tmp_path / name).is_file()}
-    assert not files
+    assert everything(tmp_path) == before
     if case not in LATE:
         assert "tiny" not in random_base  # found before any model was loaded
 
@@ -227,7 +256,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(monkeypatch):
         def interrupt(*_):
             raise KeyboardInterrupt
 
-        patch.setattr(cli, "_say_stage", interrupt)
+        patch.setattr(cli, "_stage_line", interrupt)
         done = run(*PICO, "--no-resume")
     assert done.exit_code == 130 and "--no-resume" not in done.stderr
     command = re.search(r"to go on: adb (.*)", done.stderr).group(1).split()
@@ -236,6 +265,53 @@ def test_ctrl_c_saves_and_says_how_to_go_on(monkeypatch):
     assert done.exit_code == 2 and "not finished" in done.stderr
     done = run(*command)
     assert done.exit_code == 0 and "stage 1" not in done.stdout and "stage 2" in done.stdout
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["adb", *PICO])
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "encode_views", interrupt)
+    done = run(*PICO)
+    assert done.exit_code == 130 and "before anything was saved" in done.stderr and not Path("result").exists()
+
+
+def test_nan_on_the_way_keeps_the_last_good_checkpoint(monkeypatch):
+    """Also through the command line: one line, no model, and what was saved before stays."""
+    real, seen = training._losses, []
+
+    def losses(*args, **kwargs):
+        loss, report, layers = real(*args, **kwargs)
+        seen.append(loss)
+        return (loss * float("nan"), report * float("nan"), layers) if len(seen) == 3 else (loss, report, layers)
+
+    monkeypatch.setattr(training, "_losses", losses)
+    done = run(*PICO)
+    lines = done.stderr.strip().splitlines()
+    assert done.exit_code == 2 and len(lines) == 1 and "not a number at step 1: train anew with a lower learning rate" in lines[0]
+    assert read_header("result/checkpoint.safetensors")["progress"] == {"stage": 2, "step": 0} and not Path("result/model").exists()
+
+
+def test_a_model_of_ours_may_be_replaced():
+    assert run(*PICO).exit_code == 0
+    Path("result/checkpoint.safetensors").unlink()
+    done = run(*PICO, "--no-resume")
+    assert done.exit_code == 0 and Path("result/model/adb.json").is_file()
+
+
+def test_what_a_killed_run_left_is_swept_and_nothing_else():
+    Path("result").mkdir()
+    left, mine = Path("result/.checkpoint.safetensors.4242.tmp"), Path("result/.notes.tmp")
+    left.write_bytes(b"half"), mine.write_text("mine")
+    assert run(*PICO).exit_code == 0
+    assert mine.exists() and not left.exists() and not list(Path("result").glob(".model*"))
+
+
+def test_quiet_is_quiet(capfd):
+    assert run(*PICO).exit_code == 0
+    assert "shards" not in capfd.readouterr().err
 
 
 def test_a_saved_result_draws_what_the_result_drew(tmp_path):
@@ -254,7 +330,7 @@ def test_a_saved_result_draws_what_the_result_drew(tmp_path):
 
 def test_mixed_precision_reaches_training(monkeypatch):
     seen, real = [], training.make_accelerator
-    monkeypatch.setattr(training, "make_accelerator", lambda device, name=None: seen.append((device.type, name)) or real(device, name))
+    monkeypatch.setattr(training, "make_accelerator", lambda device, name=None, **more: seen.append((device.type, name)) or real(device, name, **more))
     assert run(*PICO, "--mixed-precision", "bf16").exit_code == 0 and ("cpu", "bf16") in seen
 
 

@@ -54,6 +54,18 @@ def test_large_photos_are_reduced_and_look_the_same(tmp_path, name, mode):
     assert np.abs(found.astype(int) - wanted).mean() < 3
 
 
+def test_grey_pictures_of_sixteen_bits_keep_their_tones(tmp_path):
+    tones = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
+    Image.fromarray(tones).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], np.arange(256).reshape(16, 16))
+
+
+def test_a_folder_named_like_a_picture_is_reported(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").mkdir()
+    assert Concept.from_folder(tmp_path, category="cat").skipped == (("b.png", "a folder"),)
+
+
 def test_transparency_lies_over_white(tmp_path):
     Image.new("RGBA", (20, 20), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == 255).all()

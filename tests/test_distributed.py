@@ -30,15 +30,28 @@ def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
     return weights, losses
 
 
-def test_two_processes_equal_one(tmp_path):
+def two_processes(*command: str) -> list[str]:
+    """Run a Python command as ``accelerate launch`` would on two devices; returns what each printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    children = [subprocess.Popen([sys.executable, __file__, str(tmp_path)], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 env={**common, "RANK": str(k), "LOCAL_RANK": str(k), "PYTHONPATH": str(HERE)}) for k in range(2)]
+    children = [subprocess.Popen([sys.executable, *command], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 env={**common, "RANK": str(k), "LOCAL_RANK": str(k), "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}) for k in range(2)]
     said = [child.communicate(timeout=900)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], "\n".join(said)[-3000:]
+    return said
+
+
+def test_the_command_line_writes_once(tmp_path):
+    said = two_processes("-m", "adb_core.cli", "train", "--concept", "pico", "--out", str(tmp_path / "out"), "--recipe", "textual_inversion",
+                         "--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu")
+    assert sum("personalized model:" in text for text in said) == 1
+    assert (tmp_path / "out/model/adb.json").is_file() and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["checkpoint.safetensors", "history.json", "model"]
+
+
+def test_two_processes_equal_one(tmp_path):
+    two_processes(__file__, str(tmp_path))
     alone, losses = trained()
     first, second = (load_file(tmp_path / f"{k}.safetensors") for k in range(2))
     for name, value in first.items():

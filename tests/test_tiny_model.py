@@ -4,12 +4,14 @@ The exact numbers come from ``python -m adb_core.toyworld.evaluate``; the bars h
 so that they hold on any processor and still fail if a weight file is swapped or spoiled.
 """
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from adb_core.base import BaseModelError, load_base
 from adb_core.paths import data_dir
@@ -124,9 +126,52 @@ def test_load_base_gives_the_same_model_and_clear_errors(tmp_path, models):
         assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_weight_file_is_named(tmp_path):
-    import shutil
+@pytest.mark.parametrize("what, says", [
+    ("text_encoder/model.safetensors", "the weights of its text_encoder lack"), ("unet/diffusion_pytorch_model.safetensors", "the weights of its unet lack"),
+    ("tokenizer/tokenizer.json", "has no vocabulary"), ("scheduler/scheduler_config.json", "no num_train_timesteps"), ("unet/config.json", "sd cannot be loaded|damaged|lack"),
+])
+def test_a_model_that_is_not_whole_is_never_filled_up(tmp_path, what, says):
+    """The libraries put random weights where a file has none, and defaults where a configuration is silent."""
+    shutil.copytree(DATA / "tiny-sd", tmp_path / "sd")
+    path = tmp_path / "sd" / what
+    if path.suffix == ".safetensors":
+        tensors = load_file(path)
+        save_file({n: t for n, t in list(tensors.items())[::2]}, path)
+    elif what.startswith("tokenizer"):
+        path.unlink()
+    else:
+        path.write_text("{}")
+    with pytest.raises(BaseModelError, match=says) as caught:
+        load_base(str(tmp_path / "sd"))
+    assert "\n" not in str(caught.value) and "git checkout" not in str(caught.value)
 
+
+def test_other_pipelines_are_refused(tmp_path, monkeypatch):
+    from diffusers import StableDiffusionPipeline
+
+    monkeypatch.setattr(StableDiffusionPipeline, "load_config", lambda *_, **__: {"_class_name": "StableDiffusionXLPipeline"})
+    with pytest.raises(BaseModelError, match="some/model is a StableDiffusionXLPipeline: only"):
+        load_base("some/model")
+
+
+@pytest.mark.parametrize("error, says", [
+    (OSError("401 Client Error: Unauthorized for url"), "is gated: accept its licence"), (OSError("Access to model x is restricted"), "is gated"),
+    (OSError("We couldn't connect to the hub"), "cannot be reached: go online once"), (ValueError("odd"), "cannot be loaded .ValueError: odd"),
+    (type("RepositoryNotFoundError", (OSError,), {})("404 Client Error"), "the hub has no 'some/model'"),
+])
+def test_the_hubs_errors_give_one_line_with_a_cure(error, says, monkeypatch):
+    from diffusers import StableDiffusionPipeline
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(StableDiffusionPipeline, "load_config", fail)
+    with pytest.raises(BaseModelError, match=says) as caught:
+        load_base("some/model")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_weight_file_is_named(tmp_path):
     shutil.copytree(DATA / "tiny-sd", tmp_path / "sd")
     weights = tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])

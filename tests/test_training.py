@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from models import tiny_base, tiny_concept
+from safetensors.torch import save
 
 from adb_core.checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
 from adb_core.generation import PromptError, fill, generate, prompt_words
@@ -21,7 +23,7 @@ from adb_core.personalization import CHECKPOINT, personalize
 from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
 from adb_core import training
-from adb_core.training import Learner, TrainingError, draw_batch, encode_views, make_accelerator, step_rng, train_stage
+from adb_core.training import Learner, TrainingError, draw_batch, encode_views, make_accelerator, make_optimizer, step_rng, train_stage
 
 
 def short(plan: Recipe, steps: int = 2, batch: int = 2) -> Recipe:
@@ -212,7 +214,7 @@ def test_nan_stops_before_the_weights_are_touched():
     learner = make(Recipe("r", (stage,)))
     learner.latents[0][:] = float("nan")
     before = weights(learner)
-    with pytest.raises(TrainingError, match="not a number at step 1: lower its learning rate"):
+    with pytest.raises(TrainingError, match="not a number at step 1: train anew with a lower learning rate than 0.001"):
         list(train_stage(learner, stage))
     assert all(torch.equal(before[n], p) for n, p in weights(learner).items())
 
@@ -352,8 +354,21 @@ def test_checkpoints_of_others_are_refused(tmp_path):
         load_checkpoint(path, make(plan, seed=5))
     with pytest.raises(CheckpointError, match="belongs to another concept"):
         load_checkpoint(path, Learner(tiny_base(), tiny_concept(count=4), plan, view_count=2))
-    with pytest.raises(CheckpointError, match="belongs to another base model"):
-        load_checkpoint(path, Learner(tiny_base(seed=9), tiny_concept(), plan, view_count=2))
+    for other in other_bases():
+        with pytest.raises(CheckpointError, match="belongs to another base model"):
+            load_checkpoint(path, Learner(other, tiny_concept(), plan, view_count=2))
+
+
+def other_bases():
+    """Models that share much with the first: another seed; a fine-tuned U-Net; another prediction type."""
+    yield tiny_base(seed=9)
+    tuned = tiny_base()
+    for parameter in tuned.unet.parameters():
+        parameter += 0.01
+    yield tuned
+    other = tiny_base()
+    other.scheduler.register_to_config(prediction_type="v_prediction")
+    yield other
 
 
 def test_bad_checkpoint_files_give_one_line(tmp_path):
@@ -362,6 +377,102 @@ def test_bad_checkpoint_files_give_one_line(tmp_path):
     for name, says in (("x.pt", "pickle"), ("y.safetensors", "damaged"), ("z.safetensors", "no checkpoint")):
         with pytest.raises(CheckpointError, match=says):
             read_header(tmp_path / name)
+    headers = {"[1]": "of this version", '{"format": 1}': "of this version", '{"format": 2}': "header is not whole",
+               '{"format": 2, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole"}
+    for header, says in headers.items():
+        (tmp_path / "h.safetensors").write_bytes(save({"a": torch.zeros(1)}, metadata={"adb": header}))
+        with pytest.raises(CheckpointError, match=says):
+            read_header(tmp_path / "h.safetensors")
+
+
+@pytest.mark.parametrize("name", ["token.rows", "adam.unet.conv_in.weight.exp_avg", "adam.unet.conv_in.weight.step"])
+@pytest.mark.parametrize("damage", ["gone", "shape"])
+def test_checkpoints_with_wrong_shapes_are_refused_and_change_nothing(tmp_path, name, damage):
+    from safetensors import safe_open
+
+    plan, path = short(recipe("dreambooth"), steps=2), tmp_path / "c.safetensors"
+    learner = make(plan)
+    stage = plan.stages[0]
+    optimizer = make_optimizer(learner, stage)
+    steps = train_stage(learner, stage, optimizer=optimizer)
+    next(steps)
+    save_checkpoint(path, learner, Progress(0, 1), optimizer)
+    with safe_open(str(path), "pt") as file:
+        tensors, metadata = {n: file.get_tensor(n) for n in file.keys()}, file.metadata()
+    tensors.pop(name) if damage == "gone" else tensors.update({name: torch.zeros(2, 2, 2)})
+    path.write_bytes(save(tensors, metadata=metadata))
+    fresh = make(plan)
+    before = weights(fresh)
+    with pytest.raises(CheckpointError, match=re.escape(f"{name} should have shape")):
+        load_checkpoint(path, fresh)
+    assert all(torch.equal(before[n], p) for n, p in weights(fresh).items())
+
+
+def test_a_damaged_history_is_one_line(tmp_path):
+    plan = short(recipe("textual_inversion"), steps=2)
+    personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path)
+    for content in ("{", "[1]", '[{"stage": "inversion"}]'):
+        (tmp_path / "history.json").write_text(content)
+        with pytest.raises(CheckpointError, match="history.json is damaged"):
+            personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
+    """A step reports the loss before it; that its own result is finite is looked at before anything is written."""
+    stage = Stage("s", ("embedding",), steps=1, lr=1e38, batch_size=2, weight_decay=1e10)
+    with pytest.raises(TrainingError, match="stage 's' made token.rows infinite or not a number"):
+        personalize(tiny_base(), tiny_concept(), Recipe("r", (stage,)), view_count=2, out=tmp_path)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_the_loss_scalers_state_is_kept(tmp_path):
+    learner = make(short(recipe("dreambooth")))
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    save_checkpoint(tmp_path / "c.safetensors", learner, Progress(0, 1), scaler=scaler.state_dict())
+    other = torch.amp.GradScaler("cpu")
+    other.load_state_dict(read_header(tmp_path / "c.safetensors")["scaler"])
+    assert other.get_scale() == 64.0
+
+
+def test_a_half_precision_base_is_refused_for_training():
+    base = tiny_base()
+    base.dtype = torch.float16
+    with pytest.raises(TrainingError, match="in float16, too coarse"):
+        Learner(base, tiny_concept(), recipe("dreambooth"))
+    with pytest.raises(TrainingError, match="fp16' needs a GPU"):
+        make_accelerator(torch.device("cpu"), "fp16")
+
+
+def test_trackers_get_every_steps_numbers(tmp_path):
+    from accelerate.tracking import GeneralTracker
+
+    class Notes(GeneralTracker):
+        name, requires_logging_directory, tracker = "notes", False, None
+
+        def __init__(self):
+            super().__init__()
+            self.lines, self.finished = [], 0
+
+        def store_init_configuration(self, values):
+            self.config = values
+
+        def log(self, values, step, **_):
+            self.lines.append((step, values))
+
+        def finish(self):
+            self.finished += 1
+
+    notes = Notes()
+    plan = short(recipe("attndreambooth"), steps=2)
+    accelerator = make_accelerator(torch.device("cpu"), "no", trackers=[notes])
+    result = personalize(tiny_base(), tiny_concept(), plan, view_count=2, accelerator=accelerator)
+    assert [step for step, _ in notes.lines] == [1, 2, 3, 4, 5, 6] and notes.finished == 1 and notes.config["concept"] == "pico"
+    step, last = notes.lines[-1]
+    assert last["identity/loss"] == result.history[-1].loss
+    assert last["identity/v_mean"] == pytest.approx(np.mean(result.history[-1].v_mean))
+    plain = make_accelerator(torch.device("cpu"), "no")
+    again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, accelerator=plain, accumulation=2)
+    assert len(notes.lines) == 6 and again.history[-1].loss == pytest.approx(last["identity/loss"], rel=1e-3)
 
 
 # ---------------------------------------------------------------- results and pictures

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CURE = "restore it (git checkout) or make it again: python -m adb_core.toyworld.pretrain"
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either will do
 WEIGHTS = {"text_encoder": "model", "vae": "diffusion_pytorch_model", "unet": "diffusion_pytorch_model"}
 
 
@@ -14,7 +15,7 @@ class BadFolder(ValueError):
     """A model folder that cannot be used; the message is one line with the file and the cure."""
 
 
-def check_model_folder(folder: str | Path) -> Path:
+def check_model_folder(folder: str | Path, cure: str = CURE) -> Path:
     """Check that ``folder`` is a whole Stable Diffusion folder of diffusers; returns it.
 
     Reads the JSON files and the headers of the weights, so a truncated file is found in
@@ -25,22 +26,26 @@ def check_model_folder(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadFolder(f"no model folder at {folder}; {CURE}")
+        raise BadFolder(f"no model folder at {folder}; {cure}")
     if not (folder / "model_index.json").is_file():
-        raise BadFolder(f"{folder} is not a diffusers model: it has no model_index.json; {CURE}")
-    index = _json(folder / "model_index.json")
+        raise BadFolder(f"{folder} is not a diffusers model: it has no model_index.json; {cure}")
+    index = _json(folder / "model_index.json", cure)
     if index.get("_class_name") != "StableDiffusionPipeline":
-        raise BadFolder(f"{folder} holds a {index.get('_class_name')!r}, not a StableDiffusionPipeline; {CURE}")
+        raise BadFolder(f"{folder} holds a {index.get('_class_name')!r}, not a StableDiffusionPipeline; {cure}")
     for part in PARTS:
         if not (folder / part).is_dir():
-            raise BadFolder(f"{folder / part} is missing; {CURE}")
+            raise BadFolder(f"{folder / part} is missing; {cure}")
     for name in ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"):
-        _json(folder / name)
+        _json(folder / name, cure)
+    if "num_train_timesteps" not in _json(folder / "scheduler/scheduler_config.json", cure):
+        raise BadFolder(f"{folder / 'scheduler/scheduler_config.json'} is damaged (no num_train_timesteps); {cure}")
+    if not any(all((folder / "tokenizer" / file).is_file() for file in files) for files in VOCABULARIES):
+        raise BadFolder(f"{folder / 'tokenizer'} has no vocabulary (tokenizer.json, or vocab.json and merges.txt); {cure}")
     for part, name in WEIGHTS.items():
-        _json(folder / part / "config.json")
+        _json(folder / part / "config.json", cure)
         # A variant such as model.fp16.safetensors is a whole set of weights too.
         files = sorted((folder / part).glob(f"{name}*.safetensors"))
-        check_weights(files[0] if files else folder / part / f"{name}.safetensors")
+        check_weights(files[0] if files else folder / part / f"{name}.safetensors", cure)
     return folder
 
 
@@ -57,7 +62,7 @@ def check_clip_folder(folder: str | Path) -> Path:
     return folder
 
 
-def check_weights(path: Path) -> None:
+def check_weights(path: Path, cure: str = CURE) -> None:
     """Check that a safetensors file is there and as long as its header says.
 
     Raises:
@@ -66,21 +71,21 @@ def check_weights(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise BadFolder(f"the weights {path} are missing; {CURE}")
+        raise BadFolder(f"the weights {path} are missing; {cure}")
     try:
         with safe_open(path, framework="np") as file:
             file.keys()
     except (SafetensorError, OSError) as error:
-        raise BadFolder(f"the weights {path} are damaged ({str(error).splitlines()[0]}); {CURE}") from error
+        raise BadFolder(f"the weights {path} are damaged ({str(error).splitlines()[0]}); {cure}") from error
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path, cure: str = CURE) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BadFolder(f"{path} is missing; {CURE}") from error
+        raise BadFolder(f"{path} is missing; {cure}") from error
     except (ValueError, OSError) as error:
-        raise BadFolder(f"{path} is damaged ({error}); {CURE}") from error
+        raise BadFolder(f"{path} is damaged ({error}); {cure}") from error
     if not isinstance(value, dict):
-        raise BadFolder(f"{path} is damaged (not a JSON object); {CURE}")
+        raise BadFolder(f"{path} is damaged (not a JSON object); {cure}")
     return value

@@ -288,8 +288,8 @@ def train_unet(
 
     on_log = _preview_maker(vae, text_encoder, tokenizer, unet, Path(run_dir), seed) if previews else None
     with fast_attention(unet) if device.type == "cpu" else nullcontext():
-        fit(settings, {"unet": unet, **({} if alignment is None else {"alignment": alignment})}, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes,
-            steps=steps, bf16=bf16, on_log=on_log)
+        modules = {"unet": unet} if alignment is None else {"unet": unet, "alignment": alignment}
+        fit(settings, modules, loss_fn, run_dir=run_dir, seed=seed, device=device, minutes=minutes, steps=steps, bf16=bf16, on_log=on_log)
     return unet
 
 
