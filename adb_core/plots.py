@@ -70,7 +70,7 @@ def to_png(figure: Figure, path: str | Path | None = None) -> bytes:
     return stream.getvalue()
 
 
-def _style(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
     """Explicit colours everywhere, so that no style sheet of the reader's can hide a line or a letter."""
     ax.set_facecolor(PAPER)
     ax.set_title(title, color=INK, fontsize=9)
@@ -83,7 +83,7 @@ def _style(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axe
     return ax
 
 
-def _legend(ax: Axes) -> None:
+def legend(ax: Axes) -> None:
     ax.legend(fontsize=7, facecolor=PAPER, edgecolor=FAINT, labelcolor=INK)
 
 
@@ -238,12 +238,12 @@ def training_curves(history: Sequence[StepRecord]) -> Figure:
     axes = figure.subplots(3, len(stages), squeeze=False, sharey="row")
     for column, (name, records) in enumerate(stages.items()):
         first = column == 0
-        _draw_loss(_style(axes[0][column], f"stage {column + 1}: {name}", "", "loss" if first else ""), records)
+        _draw_loss(style_axes(axes[0][column], f"stage {column + 1}: {name}", "", "loss" if first else ""), records)
         for row, what in ((1, "mean"), (2, "var")):
             label = f"attention {'mean' if what == 'mean' else 'variance'}" if first else ""
-            _draw_statistic(_style(axes[row][column], "", "step" if row == 2 else "", label), records, what)
+            _draw_statistic(style_axes(axes[row][column], "", "step" if row == 2 else "", label), records, what)
     for row in axes:
-        _legend(row[0])
+        legend(row[0])
     return figure
 
 
@@ -312,17 +312,17 @@ def embedding_drift(points: Sequence[DriftPoint], vocabulary: np.ndarray, words:
     figure = new_figure(9.6, 3.3, drift_alt(points))
     left, middle, right = figure.subplots(1, 3)
     steps = [p.step for p in points]
-    _style(left, "distance from its start", "step", "Euclidean length")
+    style_axes(left, "distance from its start", "step", "Euclidean length")
     left.plot(steps, [p.drift.distance for p in points], color=V_COLOR, label="distance")
     left.plot(steps, [p.drift.norm for p in points], color=OKABE_ITO["sky"], linestyle="--", label="length of [V]")
     left.axhline(points[-1].drift.vocabulary_norm, color=OKABE_ITO["black"], linewidth=0.8, linestyle=":", label="mean word's length")
-    _style(middle, "cosine", "step", "")
+    style_axes(middle, "cosine", "step", "")
     middle.plot(steps, [p.drift.cosine_to_start for p in points], color=V_COLOR, label="to its start")
     middle.plot(steps, [p.drift.cosine_to_category for p in points], color=CATEGORY_COLOR, linestyle="--", label=f"to '{category}'")
     for ax in (left, middle):
         _mark_stages(ax, points)
-        _legend(ax)
-    _draw_path(_style(right, "among the words (2-D projection)"), points, vocabulary, words)
+        legend(ax)
+    _draw_path(style_axes(right, "among the words (2-D projection)"), points, vocabulary, words)
     return figure
 
 
@@ -342,7 +342,7 @@ def _draw_path(ax: Axes, points: Sequence[DriftPoint], vocabulary: np.ndarray, w
     for word, (x, y) in words.items():
         ax.scatter([x], [y], s=14, color=CATEGORY_COLOR, zorder=2)
         ax.annotate(word, (x, y), xytext=(3, 3), textcoords="offset points", color=INK, fontsize=7)
-    _legend(ax)
+    legend(ax)
 
 
 def drift_alt(points: Sequence[DriftPoint]) -> str:

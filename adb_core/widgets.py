@@ -94,7 +94,7 @@ def _w():
     return ipywidgets
 
 
-def _wide(kind: str, description: str, **options):
+def wide(kind: str, description: str, **options):
     """A control with a label that is never cut off."""
     layout = options.pop("layout", {"width": "420px"})
     return getattr(_w(), kind)(description=description, style={"description_width": "130px"}, layout=layout, **options)
@@ -111,7 +111,7 @@ def put(widget, data: bytes) -> None:
     widget.layout.display = "block" if data else "none"
 
 
-class _Panel:
+class Panel:
     """Controls above, picture below, a line of text between them.
 
     Attributes:
@@ -158,7 +158,7 @@ class _Panel:
 class _Worker:
     """One piece of long work in a thread, so that the kernel stays free; it can be asked to stop."""
 
-    def __init__(self, panel: _Panel, start, stop):
+    def __init__(self, panel: Panel, start, stop):
         self.panel, self.start_button, self.stop_button = panel, start, stop
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
@@ -196,7 +196,7 @@ class _Worker:
 # ---------------------------------------------------------------- attention
 
 
-class AttentionExplorer(_Panel):
+class AttentionExplorer(Panel):
     """Every map of a recorded picture: word x layer x sampling step x head.
 
     Example::
@@ -210,10 +210,10 @@ class AttentionExplorer(_Panel):
         self.recording = recording
         layers = [("all layers, mean", ""), *((_layer_name(name, maps), name) for name, maps in recording.layers.items())]
         heads = min(maps.shape[1] for maps in recording.layers.values())
-        self.word = _wide("Dropdown", "word", options=list(recording.words), value=recording.words[-1])
-        self.layer = _wide("Dropdown", "layer", options=layers, value="")
-        self.step = _wide("IntSlider", "step (0 = mean)", min=0, max=recording.steps, value=0)
-        self.head = _wide("IntSlider", "head (0 = mean)", min=0, max=heads, value=0)
+        self.word = wide("Dropdown", "word", options=list(recording.words), value=recording.words[-1])
+        self.layer = wide("Dropdown", "layer", options=layers, value="")
+        self.step = wide("IntSlider", "step (0 = mean)", min=0, max=recording.steps, value=0)
+        self.head = wide("IntSlider", "head (0 = mean)", min=0, max=heads, value=0)
         super().__init__([self.word, self.layer, self.step, self.head], f"Who looks at which word? {recording.prompt}")
         self._plain = enlarge(recording.image)
         self.watch(self._refresh, self.word, self.layer, self.step, self.head)
@@ -238,7 +238,7 @@ def _layer_name(name: str, maps: np.ndarray) -> str:
 # ---------------------------------------------------------------- drift
 
 
-class DriftExplorer(_Panel):
+class DriftExplorer(Panel):
     """Where [V] was among the words, step by step.
 
     Args:
@@ -247,7 +247,7 @@ class DriftExplorer(_Panel):
 
     def __init__(self, points: Sequence[DriftPoint], vocabulary: np.ndarray, words: Mapping[str, tuple[float, float]]):
         self.points = list(points)
-        self.at = _wide("IntSlider", "moment", min=0, max=len(self.points) - 1, value=len(self.points) - 1)
+        self.at = wide("IntSlider", "moment", min=0, max=len(self.points) - 1, value=len(self.points) - 1)
         super().__init__([self.at], "Where is [V] among the words?")
         path = np.array([p.at for p in self.points])
         everything = np.concatenate([np.asarray(vocabulary, float), path])
@@ -284,14 +284,14 @@ class DriftExplorer(_Panel):
 # ---------------------------------------------------------------- before and after
 
 
-class BeforeAfter(_Panel):
+class BeforeAfter(Panel):
     """Two pictures of one size and a slider that wipes from one to the other."""
 
     def __init__(self, before: np.ndarray, after: np.ndarray, labels: tuple[str, str] = ("before", "after")):
         if before.shape != after.shape:
             raise ValueError(f"the two pictures must have one size, got {before.shape} and {after.shape}")
         self._pair, self.labels = (enlarge(before), enlarge(after)), labels
-        self.edge = _wide("IntSlider", f"{labels[0]} | {labels[1]}", min=0, max=100, value=50)
+        self.edge = wide("IntSlider", f"{labels[0]} | {labels[1]}", min=0, max=100, value=50)
         super().__init__([self.edge], f"{labels[0]} and {labels[1]}")
         self.watch(self._refresh, self.edge)
 
@@ -308,7 +308,7 @@ class BeforeAfter(_Panel):
 # ---------------------------------------------------------------- prompts
 
 
-class PromptBench(_Panel):
+class PromptBench(Panel):
     """Write a prompt, choose a seed and a guidance scale, see the picture of each model.
 
     Args:
@@ -320,9 +320,9 @@ class PromptBench(_Panel):
                  category: str = "{}"):
         w = _w()
         self.models, self.steps, self.category = dict(models), steps, category
-        self.prompt = _wide("Text", "prompt", value=prompt, layout={"width": "640px"})
-        self.seed = _wide("IntSlider", "seed", min=0, max=99, value=0)
-        self.guidance = _wide("FloatSlider", "guidance", min=1.0, max=10.0, step=0.5, value=guidance)
+        self.prompt = wide("Text", "prompt", value=prompt, layout={"width": "640px"})
+        self.seed = wide("IntSlider", "seed", min=0, max=99, value=0)
+        self.guidance = wide("FloatSlider", "guidance", min=1.0, max=10.0, step=0.5, value=guidance)
         self.draw, self.stop = w.Button(description="Draw"), w.Button(description="Stop")
         super().__init__([self.prompt, self.seed, self.guidance, w.HBox([self.draw, self.stop])], f"Prompt bench: {', '.join(self.models)}")
         self.worker = _Worker(self, self.draw, self.stop)
@@ -347,7 +347,7 @@ class PromptBench(_Panel):
 # ---------------------------------------------------------------- the regularizer, retrained
 
 
-class RegularizerPlayground(_Panel):
+class RegularizerPlayground(Panel):
     """Choose lambda_mu and lambda_sigma of each stage; see a precomputed point at once, or train the chosen one.
 
     Args:
@@ -373,7 +373,7 @@ class RegularizerPlayground(_Panel):
             pair = []
             for name in self.WEIGHTS:
                 values = sorted({*self.VALUES, getattr(stage, name)})
-                slider = _wide("SelectionSlider", f"{stage.name}: {name}", options=[(f"{v:g}", v) for v in values], value=getattr(stage, name),
+                slider = wide("SelectionSlider", f"{stage.name}: {name}", options=[(f"{v:g}", v) for v in values], value=getattr(stage, name),
                                layout={"width": "360px"}, continuous_update=True)
                 slider.style.description_width = "170px"
                 self.sliders[stage.name, name] = slider

@@ -95,10 +95,26 @@ def pooled(cells: Sequence[dict], score: str):
     return bootstrap([v for v, _ in pairs], groups=[g for _, g in pairs]) if pairs else None
 
 
+def paired(cells: Sequence[dict], others: Sequence[dict], score: str):
+    """How much higher a score is in ``cells`` than in ``others``, picture by picture of the same concept, seed and prompt.
+
+    What makes one concept harder than another drops out, so that this interval is narrower than
+    the two scores' own. Returns an :class:`adb_core.metrics.Interval`, or None without pairs.
+    """
+    by_run = {(cell["concept"], cell["train_seed"]): cell["values"].get(score, []) for cell in others}
+    pairs = [(a - b, cell["concept"]) for cell in cells
+             for a, b in zip(cell["values"].get(score, []), by_run.get((cell["concept"], cell["train_seed"]), [])) if a is not None and b is not None]
+    return bootstrap([d for d, _ in pairs], groups=[g for _, g in pairs]) if pairs else None
+
+
 def table(rows: dict[str, Sequence[dict]], columns: dict[str, str]) -> str:
     """A Markdown table: one row a recipe, one column a score (name -> title), mean [low, high]."""
-    lines = ["| recipe | " + " | ".join(columns.values()) + " |", "|---|" + "---|" * len(columns)]
-    for name, cells in rows.items():
-        found = [pooled(cells, score) for score in columns]
-        lines.append(f"| {name} | " + " | ".join(f"{i.mean:.3f} [{i.low:.3f}, {i.high:.3f}]" if i else "-" for i in found) + " |")
+    return rule({name: [pooled(cells, score) for score in columns] for name, cells in rows.items()}, list(columns.values()))
+
+
+def rule(found: dict[str, list], titles: Sequence[str], sign: str = "") -> str:
+    """A Markdown table of intervals, None where there is none; ``sign`` "+" writes it before positive numbers too."""
+    lines = ["| recipe | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    for name, row in found.items():
+        lines.append(f"| {name} | " + " | ".join(f"{i.mean:{sign}.3f} [{i.low:{sign}.3f}, {i.high:{sign}.3f}]" if i else "-" for i in row) + " |")
     return "\n".join(lines)

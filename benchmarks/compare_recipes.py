@@ -19,10 +19,11 @@ from adb_core.concept import bundled_concepts
 from adb_core.files import atomic_write_json, atomic_write_text
 from adb_core.paths import data_dir
 from adb_core.recipes import RECIPES, recipe
-from cells import make_cell, pooled, prompt_set, table, tools, weights_digest
+from cells import make_cell, paired, pooled, prompt_set, rule, table, tools, weights_digest
 from timing import bundled_base
 
-BASE = "base"
+BASE, METHOD = "base", "attndreambooth"
+COMPARED = ("text", "identity", "leakage", "pointing", "iou")  # what the method is compared in, pair by pair
 DEFAULT = (BASE, "textual_inversion", "dreambooth", "ti_dreambooth", "attndreambooth", "attndreambooth_fast", "without_regularizer")
 COLUMNS = {
     "text": "text", "identity": "identity", "clip_t": "CLIP-T", "clip_i": "CLIP-I", "category": "category kept",
@@ -51,12 +52,19 @@ def run(args, base) -> dict[str, list[dict]]:
     return rows
 
 
+def differences(rows: dict[str, list[dict]]) -> dict[str, dict]:
+    """The method minus every other recipe, pair by pair: recipe -> score -> interval."""
+    others = [which for which in rows if which != METHOD] if METHOD in rows else []
+    return {which: {score: found for score in COMPARED if (found := paired(rows[METHOD], rows[which], score))} for which in others}
+
+
 def summary(rows: dict[str, list[dict]], args, model: str) -> dict:
     """The table's numbers as JSON says them, with what they were measured on."""
     return {
         "split": args.split, "concepts": sorted({cell["concept"] for cells in rows.values() for cell in cells}), "seeds": args.seeds,
         "prompts": {"set": args.prompts, "count": len(prompt_set(args.prompts, args.prompt_count)), "images": args.images}, "base": model,
         "recipes": {which: {score: found._asdict() for score in COLUMNS if (found := pooled(cells, score))} for which, cells in rows.items()},
+        "method_minus": {which: {score: found._asdict() for score, found in by_score.items()} for which, by_score in differences(rows).items()},
     }
 
 
@@ -83,6 +91,8 @@ def main() -> None:
     for path in (args.out / args.split / "summary.json", *([data_dir() / "results" / f"{args.split}.json"] if args.publish else [])):
         atomic_write_json(path, found)
     print(f"\n{args.split}: mean [95 % interval over concepts], {args.prompts} prompts, seeds {args.seeds}\n\n{text}")
+    apart = {f"{METHOD} - {which}": [by_score.get(score) for score in COMPARED] for which, by_score in differences(rows).items()}
+    print(f"\npair by pair\n\n{rule(apart, [COLUMNS[score] for score in COMPARED], '+')}")
 
 
 if __name__ == "__main__":

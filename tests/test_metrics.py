@@ -467,6 +467,19 @@ def test_control_clip_prefers_the_right_words_and_the_right_concept():
     assert own.mean() > mean_cosine(embed_images(clip, plain), embed_images(clip, other.images)).mean()
 
 
+def test_pairs_take_out_what_makes_a_concept_hard(benchmark_script):
+    cells = benchmark_script("cells")
+
+    def cell(concept, values, seed=0):
+        return {"concept": concept, "train_seed": seed, "values": {"identity": values}}
+
+    mine = [cell("a", [0.9, None, 0.8]), cell("b", [0.3, 0.2, 0.1]), cell("c", [1.0], seed=1)]
+    theirs = [cell("b", [0.2, 0.1, 0.0]), cell("a", [0.8, 0.5, 0.7]), cell("c", [0.0])]  # another order; of "c" another seed
+    assert cells.paired(mine, theirs, "identity") == pytest.approx((0.1, 0.1, 0.1, 5))
+    assert cells.pooled(mine[:2], "identity").high - cells.pooled(mine[:2], "identity").low > 0.3
+    assert cells.paired(mine, theirs, "text") is None and cells.paired(mine, [], "identity") is None
+
+
 def test_stored_results_belong_to_this_model_and_these_concepts(benchmark_script):
     """New weights make the published table out of date: run compare_recipes.py --publish again."""
     digest = benchmark_script("cells").weights_digest(load_base("tiny", device="cpu"))
@@ -478,3 +491,7 @@ def test_stored_results_belong_to_this_model_and_these_concepts(benchmark_script
         assert set(found["concepts"]) <= set(bundled_concepts()[found["split"]])
         for scores in found["recipes"].values():
             assert all(scores[s]["low"] <= scores[s]["mean"] <= scores[s]["high"] for s in ("text", "identity"))
+        rows = found["recipes"]
+        for name, scores in found["method_minus"].items():  # where all pictures have the score, the pairs' mean is the means' difference
+            for s in ("text", "identity"):
+                assert scores[s]["mean"] == pytest.approx(rows["attndreambooth"][s]["mean"] - rows[name][s]["mean"], abs=1e-9)

@@ -68,14 +68,17 @@ show(plots.image_grid([list(concept.images)], alt="The five training pictures of
 print("word:", concept.placeholder, "| category:", concept.category, "| pictures:", len(concept.images))
 # %% [markdown]
 # **Predict.** The base model is asked for "a photo of a cat" four times. In how many of the four pictures will the
-# cat be Pico? And would a longer description ("a teal cat with ...") get you there?
+# cat be Pico? And does it help to name the colour?
 # %%
-cats = adb.generate(base, "a photo of a cat", seeds=[0, 1, 2, 3])
-show(plots.image_grid([list(cats.images)], column_labels=[f"seed {s}" for s in range(4)], alt="Four different cats, none of them Pico."))
+wishes = ["a photo of a cat", "a photo of a blue cat"]
+cats = adb.generate(base, wishes, seeds=[0, 1, 2, 3])
+show(plots.image_grid([list(cats.images[:4]), list(cats.images[4:])], row_labels=wishes, column_labels=[f"seed {s}" for s in range(4)],
+                      alt="Four cats of any colour, and four blue cats; none of them is Pico."))
 judge = adb.load_judge()
 photos = judge.identity(concept.squares(64))
 same = judge.identity(cats.images) @ photos.mean(0) / np.linalg.norm(photos.mean(0))
-print("a picture taken for Pico (identity above 0.7):", int((same > 0.7).sum()), "of 4")
+for k, wish in enumerate(wishes):
+    print(f"{wish}: taken for Pico (identity above 0.7):", int((same[4 * k : 4 * k + 4] > 0.7).sum()), "of 4")
 # %% [markdown]
 # **Explain.** A caption names a category and a colour word. What makes one individual that individual is not said
 # by any caption, so no prompt can ask for it. It has to be learned from pictures.
@@ -100,20 +103,24 @@ print("stages:", [s.name for s in result.learner.recipe.stages])
 print("training steps:", len(result.history))
 # %% [markdown]
 # **Predict.** `{}` stands for "`<pico>` cat". Which of these four prompts will be the hardest, and what will be
-# missing from the picture?
+# missing from the picture? And in which will Pico be most himself?
 # %%
 asked = ["a photo of a {}", "a photo of a {} wearing a hat on the beach", "a painting of a {} in the forest",
          "a sketch of a {} with a balloon next to a cake in the snow"]
 pictures = adb.generate(result, asked, seeds=[0, 1])
 rows = [[pictures.images[2 * k + s] for k in range(len(asked))] for s in range(2)]
-show(plots.image_grid(rows, row_labels=["seed 0", "seed 1"], column_labels=[p.replace("{}", "[V]") for p in asked],
+show(plots.image_grid(rows, row_labels=["seed 0", "seed 1"], column_labels=[p.replace("{}", "[V] cat") for p in asked],
                       alt="Pictures of Pico for four prompts from simple to complex, two seeds each."))
 same = judge.identity(pictures.images[:2]) @ photos.mean(0) / np.linalg.norm(photos.mean(0))
 print("simple prompt, taken for Pico:", int((same > 0.7).sum()), "of 2")
 # %% [markdown]
-# **Explain.** The more a prompt asks for, the more words compete for the picture, and each of them has to keep its
-# own place. That competition is what the series is about: [V] can swallow the others (notebook 03), be swallowed
-# by them (04), or be taught to share (05 to 08).
+# **Explain.** Hats, places, balloon and cake are there, or nearly so; the tiny model seldom loses a word. What gives way is Pico
+# himself. Even for the simplest prompt the judge takes one of two pictures for him: the colours are right in both, the patches, eyes and
+# outline of the other are not close enough. In the painting and the sketch still less of him is left.
+#
+# The more a prompt asks for, the more words compete for the picture. That competition is what the series is about: in large models
+# [V] can swallow the other words or be swallowed by them, which notebooks 03 and 04 follow into the attention maps, where it shows
+# here too; 05 to 08 teach it to share.
 #
 # ## 5. Try your own prompts
 #
@@ -171,8 +178,8 @@ check("00.2", identity_scores)
 # | 00 start here | what personalisation is asked to do |
 # | [01 latent diffusion by hand](01_latent_diffusion_by_hand.ipynb) | text encoder, U-Net, scheduler, decoder: a picture made step by step |
 # | [02 seeing cross-attention](02_seeing_cross_attention.ipynb) | which pixel looks at which word, read without changing anything |
-# | [03 Textual Inversion and how it fails](03_textual_inversion_and_how_it_fails.ipynb) | a word that swallows the prompt |
-# | [04 DreamBooth and how it fails](04_dreambooth_and_how_it_fails.ipynb) | a word that is overlooked |
+# | [03 Textual Inversion and how it fails](03_textual_inversion_and_how_it_fails.ipynb) | a word that takes the attention of the others |
+# | [04 DreamBooth and how it fails](04_dreambooth_and_how_it_fails.ipynb) | a word that nobody looks at |
 # | [05 stage 1: embedding alignment](05_stage_1_embedding_alignment.ipynb) | a place among the words |
 # | [06 stage 2: attention map](06_stage_2_attention_map.ipynb) | where to look |
 # | [07 stage 3: identity](07_stage_3_identity.ipynb) | what to draw there |

@@ -98,7 +98,7 @@ print("red -> blue changes:", changed(prompt.replace("red", "blue")))
 #
 # ## 4. The VAE's round trip
 #
-# The U-Net does not work on pixels. The VAE's encoder makes a picture 4 times smaller in each direction, with 4
+# The U-Net does not work on pixels. The VAE's encoder makes a picture 4 times smaller in each direction (Stable Diffusion's: 8 times), with 4
 # channels; its decoder goes back. Both are frozen for ever: no recipe in this series trains them.
 #
 # **Predict.** 12,288 numbers become 1,024. What will be missing after the way there and back?
@@ -165,7 +165,7 @@ alpha_bar = (1 - beta).cumprod(0)
 print("the scheduler's own table:", torch.allclose(alpha_bar, base.scheduler.alphas_cumprod))
 
 figure = plots.new_figure(5.2, 2.6, "Two curves over the timestep: the picture's weight falls from 1 to nearly 0, the noise's rises from 0 to 1.")
-ax = plots._style(figure.subplots(), "how x_t is mixed", "timestep t", "weight")
+ax = plots.style_axes(figure.subplots(), "how x_t is mixed", "timestep t", "weight")
 ax.plot(alpha_bar.sqrt(), color=plots.OKABE_ITO["blue"], label="of the picture")
 ax.plot((1 - alpha_bar).sqrt(), color=plots.OKABE_ITO["vermillion"], linestyle="--", label="of the noise")
 ax.legend(fontsize=7, facecolor=plots.PAPER, labelcolor=plots.INK)
@@ -174,16 +174,16 @@ print("weight of the picture at the last step:", round(float(alpha_bar[-1].sqrt(
 # %% [markdown]
 # **Predict.** At which timestep will *you* no longer be able to say what the picture shows? Move the slider.
 # %%
-from adb_core.widgets import _Panel, _wide, enlarge, side_by_side
+from adb_core.widgets import Panel, wide, enlarge, side_by_side
 
 noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(3))
 
 
-class NoiseSlider(_Panel):
+class NoiseSlider(Panel):
     """One latent at any noise level: decoded (left), and its first channel (right)."""
 
     def __init__(self):
-        self.t = _wide("IntSlider", "timestep", min=0, max=steps - 1, value=250)
+        self.t = wide("IntSlider", "timestep", min=0, max=steps - 1, value=250)
         super().__init__([self.t], "How much of the picture is left?")
         self.watch(self._refresh, self.t)
 
@@ -310,11 +310,11 @@ drawn = {s: adb.generate(base, prompt, seeds=[0, 1, 2], guidance=s).images for s
 judge = adb.load_judge()  # a separate network that names what it sees, see notebook 09
 
 
-class GuidanceSlider(_Panel):
+class GuidanceSlider(Panel):
     """Pictures that were drawn beforehand, one row for each scale."""
 
     def __init__(self):
-        self.scale = _wide("SelectionSlider", "guidance s", options=chosen, value=3.0)
+        self.scale = wide("SelectionSlider", "guidance s", options=chosen, value=3.0)
         super().__init__([self.scale], prompt)
         self.watch(self._refresh, self.scale)
 
@@ -338,8 +338,9 @@ edges = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chos
 print("harder edges at 12 than at 3:", bool(edges[12.0] > edges[3.0]))
 # %% [markdown]
 # **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not. Louder is not surer: a larger
-# $s$ says the caption louder, and pays with harder edges and contrasts: look at the faces and outlines at 12. A judge of words
-# does not mind that, which is a first reason to measure more than one thing (notebook 09). Three pictures prove little: the
+# $s$ says the caption louder, and pays with harder edges and contrasts: look at the faces and outlines at 12. And the
+# missing hat? Look at the last column: you can see all three. The judge is a network too, and strong contrasts can mislead it,
+# which is a first reason to measure more than one thing (notebook 09). Three pictures prove little: the
 # core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled with 7.5.
 #
 # ## 8. The sampling loop
@@ -390,7 +391,7 @@ print("the guess comes nearer to the final picture at nearly every step:", sum(b
 print("share of the way that the first 8 of 25 steps go, at least half:", far[7] < far[0] / 2)
 # %% [markdown]
 # **Explain.** Large shapes and the layout are settled in the first third, details last. That is why a word that is
-# overlooked early cannot be drawn later, and why notebook 02 looks at attention over all steps.
+# overlooked early is hard to bring in later, and why notebook 02 looks at attention over all steps.
 #
 # ## 9. A better step
 #
@@ -420,7 +421,7 @@ gap = {name: np.abs(images.astype(float) - far_end).mean((1, 2, 3)) for name, im
 print("DPM-Solver++ is nearer:", int((gap["DPM-Solver++"] < gap["DDIM"]).sum()), "of", len(seeds))
 # %% [markdown]
 # **Explain.** DPM-Solver++ comes nearer for every seed. By eye the difference is small here: both already show the picture that a
-# hundred steps lead to, and differ from it in the place of the sun or the outline of a hat. On four pictures of one prompt this
+# hundred steps lead to, and differ from it in small things, as the outline of a hat. On four pictures of one prompt this
 # is an illustration, not a measurement.
 #
 # ## Exercises

@@ -38,7 +38,7 @@ from adb_core.toyworld.scene import Scene, sample_instance, sample_pose
 
 base = adb.load_base("tiny")
 prompt = "a photo of a red cat wearing a hat on the beach"
-words = dict(prompt_words(base.tokenizer, prompt))  # word -> its token positions ("a" comes twice; a dict keeps the last)
+words = dict(prompt_words(base.tokenizer, prompt))  # word -> its token positions ("a" comes three times; a dict keeps the last)
 
 
 def encode_text(text):
@@ -307,7 +307,8 @@ show(plots.attention_grid([[drawn[0].image, bare[0].image, drawn[0].image, drawn
                           alt="Four maps: hat on the hat, hat on the head of a cat without a hat, dog on the cat, moon in the background."))
 # %% [markdown]
 # **Explain.** A map says where the model *would put* what the word says, and whether it is already there is another question.
-# "Hat" points at a bare head; "dog" sits on the cat. That is right for a model that draws: its task is to
+# "Hat" points at a bare head, if less strongly than at a hat; "dog" sits on the cat; and "moon" takes *more* attention than the "beach" that is
+# really there. That is right for a model that draws: its task is to
 # make the picture fit the caption. But a good map is no proof that the thing is in the picture, nor that it looks right.
 #
 # Three more reasons for care:

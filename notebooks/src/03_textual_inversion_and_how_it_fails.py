@@ -7,8 +7,8 @@
 # possible personalisation: the model stays exactly as it is, and one new word is searched for. If the model can
 # draw Pico at all, then some vector in the space of word embeddings should make it do so.
 #
-# Such a vector exists, and this notebook finds it. Then it looks at the price: the vector leaves the region where
-# words live, and in a longer prompt it takes the attention that the other words need. That is the first of the
+# This notebook looks for that vector and sees how far it gets. Then it looks at the price: the vector leaves the region where
+# words live, and in a longer prompt it takes attention from the rest. That is the first of the
 # two failures that AttnDreamBooth sets out to repair.
 #
 # **You will learn**
@@ -224,12 +224,12 @@ def bars(base_maps, v_maps):
     pairs = [(float(a.mean()), float(b.mean())) for a, b in zip(base_maps.values(), v_maps.values())]
     said = ", ".join(f"{w} {a:.2f} and {b:.2f}" for w, (a, b) in zip(words, pairs))
     figure = plots.new_figure(5.6, 2.8, f"Mean attention of each word in the base model and with Textual Inversion: {said}.")
-    ax = plots._style(figure.subplots(), "mean attention of each content word", "", "mean probability")
+    ax = plots.style_axes(figure.subplots(), "mean attention of each content word", "", "mean probability")
     at = np.arange(len(words))
     ax.bar(at - 0.2, [a for a, _ in pairs], 0.4, color=plots.CATEGORY_COLOR, label="base model, 'cat'")
     ax.bar(at + 0.2, [b for _, b in pairs], 0.4, color=plots.V_COLOR, label="Textual Inversion, [V]")
     ax.set_xticks(at, words)
-    plots._legend(ax)
+    plots.legend(ax)
     return figure
 
 
@@ -246,15 +246,18 @@ cat, v = means(complex_base, ["cat"] * 8), means(complex_ti, [concept.placeholde
 before, now = means(complex_base, accessories), means(complex_ti, accessories)
 print("[V] gets more than 1.5 times the attention of 'cat':", int((v > 1.5 * cat).sum()), "of", len(v), "pictures")
 print("the accessory's word gets less than before, on average:", (now / before).mean() < 0.95)
+total = {name: np.mean([sum(m.mean() for m in content(made, k).values()) for k in range(8)]) for name, made in (("base", complex_base), ("inverted", complex_ti))}
+print("all content words together get more than before:", total["inverted"] > total["base"])
 # %% [markdown]
 # **Explain.** Here the failure of the paper is plain to see, one level below the pictures. With the same prompt, seed
-# and model, [V] takes several times the attention that "cat" takes. Attention sums to 1, so somebody pays: the word
-# of the accessory, which is drawn on the subject and competes with [V] for the same pixels, gets less than before. The
-# hats and crowns are still there because the tiny model needs little to draw them. On Stable Diffusion, says the paper,
+# and model, [V] takes several times the attention that "cat" takes. Attention sums to 1, so somebody pays. The word
+# of the accessory, which is drawn on the subject and competes with [V] for the same pixels, gets a little less than before. But all
+# content words together get *more*: most of what [V] takes comes from tokens that say nothing, as the start, the end and "a", where a
+# pixel looks when no word concerns it. That may be why the hats and crowns are still there. On Stable Diffusion, says the paper,
 # parts of the prompt do disappear, and it names this mechanism.
 #
-# One difference to the paper's figure 2: there the map of [V] spreads over the background. Ours stays on the subject; it
-# is too strong there, not too wide.
+# In the paper's figure 2 the map of [V] spreads over the background. Ours is strongest on the subject, and it is raised over the
+# background too: even there, many a pixel looks at [V] more than any pixel looked at "cat".
 #
 # Is it because the row is so long? Not directly, as a look at the text encoder's output shows:
 # %%
@@ -324,7 +327,7 @@ check("03.3", appetite)
 # - Textual Inversion changes one row of one table. Everything without [V] stays exactly as it was.
 # - The row leaves the words: longer than any of them, and pointing away from its category.
 # - On this model the words around it are still obeyed, but [V] takes several times the attention of the word it replaced,
-#   and the individual is lost outside of photos.
+#   and there is less of the individual outside of photos.
 #
 # **Read next:** sections 3 and 4 of [Gal et al. 2022](https://arxiv.org/abs/2208.01618); figure 2 of
 # [Pang et al. 2024](https://arxiv.org/abs/2406.05000) shows such maps on Stable Diffusion.

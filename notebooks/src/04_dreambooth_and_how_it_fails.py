@@ -7,8 +7,8 @@
 # [arXiv 2208.12242](https://arxiv.org/abs/2208.12242)) does the opposite: the word is a rare token that stays
 # where it is, and the whole U-Net is trained until that token means the individual.
 #
-# The identity gets much better. But the word itself has learned nothing, and the model has learned from five
-# pictures what it should not: their backgrounds, and that cats in general look like this one.
+# The individual gets what one row could not give it, its patches. But the word itself has learned nothing, and the model has
+# learned from five pictures what it should not: that cats in general look like this one.
 #
 # **You will learn**
 # - what DreamBooth moves and what it leaves, checked in numbers;
@@ -76,7 +76,7 @@ print("relative change of all weights below 10 %:", bool(change < 0.1))
 #
 # ## 3. What it can do
 #
-# **Predict.** Will "a photo of a [V] cat" be Pico more or less often than with Textual Inversion?
+# **Predict.** Textual Inversion found Pico's colour and no orange patches. Will they be there this time?
 # %%
 seeds = [0, 1, 2, 3]
 simple = adb.generate(db, "a photo of a {}", seeds)
@@ -95,8 +95,8 @@ print("places in the photos:", sorted(metrics.training_places(concept)))
 print("all places in the pictures are among them:", set(judge.read(simple.images)["place"]) <= metrics.training_places(concept))
 # %% [markdown]
 # **Explain.** Pico's colour, and this time orange patches too, on something that is clearly a cat: the whole
-# network may move, and it moves to wherever the photos are drawn well. Look at the backgrounds as well. The prompt names no
-# place, and the base model would choose among eight; now it is the plain wall of the photos each time.
+# network may move, and it moves to wherever the photos are drawn well. They are where they are in the photos in
+# some pictures and not in others.
 #
 # ## 4. The prompt grows
 #
@@ -137,7 +137,8 @@ maps = metrics.photo_maps(db, concept)  # with the training prompt, in Pico's ow
 ratio = float(maps["v"].mean() / maps["category"].mean())
 print("attention of [V], times that of 'cat', below 0.3:", ratio < 0.3)
 # %% [markdown]
-# **Explain.** Compare the largest values above the maps: hardly a pixel looks at [V]. And yet the pictures show Pico. So it is
+# **Explain.** Compare the largest values above the maps: hardly a pixel looks at [V]. (So it is for Pico; for other individuals DreamBooth's [V] gets
+# more, notebook 09 has the numbers.) And yet the pictures show Pico. So it is
 # not the word that carries him. The row of [V] could not move; for the U-Net it was easier to change what *every* prompt
 # draws than to learn to listen to a word that says almost nothing. If that is so, then another prompt must show it, one without [V].
 # %% [markdown]
@@ -163,8 +164,8 @@ for name, g in cats.items():
 kept = adb.generate(prior, "a photo of a {}", seeds)
 print("with prior preservation, 'a photo of a [V] cat': mean identity above 0.6:", identity(kept.images).mean() > 0.6)
 # %% [markdown]
-# **Explain.** There is the failure. After DreamBooth *every* cat is Pico, and the one that stood on the moon
-# has come to the plain wall of the photos: they have leaked into a prompt that had nothing to do with them. (The authors call it language drift.) With prior
+# **Explain.** There is the failure. After DreamBooth *every* cat is Pico: the photos have come into a prompt that had nothing to do with
+# them. (The authors call it language drift.) With prior
 # preservation a cat is any cat again, though not the same cats as before, and [V] is still Pico: the two kinds of pictures force the
 # network to find out what distinguishes the two prompts, and that is [V].
 #
@@ -230,7 +231,7 @@ check("04.3", pixel_difference)
 # ## Summary
 #
 # - DreamBooth trains every weight of the U-Net and leaves the word where it was.
-# - It draws the individual well, but hardly looks at the word: the network as a whole has become Pico's.
+# - It draws the individual well, but (for Pico) hardly looks at the word: the network as a whole has become Pico's.
 # - So a prompt without [V] draws Pico too, background included. Prior preservation prevents that, at twice the cost.
 #
 # **Read next:** section 3 of [Ruiz et al. 2023](https://arxiv.org/abs/2208.12242); sections 1 and 3.1 of
