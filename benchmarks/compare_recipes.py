@@ -24,7 +24,8 @@ from timing import bundled_base
 
 BASE, METHOD = "base", "attndreambooth"
 COMPARED = ("text", "identity", "leakage", "pointing", "iou")  # what the method is compared in, pair by pair
-DEFAULT = (BASE, "textual_inversion", "dreambooth", "ti_dreambooth", "attndreambooth", "attndreambooth_fast", "without_regularizer")
+DEFAULT = (BASE, "textual_inversion", "dreambooth", "ti_dreambooth", "attndreambooth", "attndreambooth_fast", "without_regularizer",
+           "without_stage_1", "without_stage_2", "without_stage_3")
 COLUMNS = {
     "text": "text", "identity": "identity", "clip_t": "CLIP-T", "clip_i": "CLIP-I", "category": "category kept",
     "leakage": "background leakage", "leakage_named": "the same, named places", "pointing": "[V] on the subject", "iou": "IoU of [V]",
