@@ -27,7 +27,7 @@ demo: setup
 	@$(VENV_PYTHON) -m adb_core.demo $(ARGS)
 
 lab: setup
-	@cd notebooks && ../$(VENV_PYTHON) -m jupyterlab $(ARGS)
+	@$(VENV_PYTHON) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 test: setup
 	@$(VENV_PYTHON) -m pytest $(ARGS)

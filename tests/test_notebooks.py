@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,15 @@ def test_notebook_follows_the_skeleton(name):
     assert 2 <= sum(1 for n, _ in EXERCISES if n == name) <= 4
     assert "{{" not in text and "@@" not in text
     assert any("adb_core.widgets" in c.source for c in cells if c.cell_type == "code"), "there is no widget"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_jupyterlab_serves_what_the_notebooks_link_to():
+    """A picture beside the notebooks' folder is shown only if JupyterLab's root is the repository."""
+    said = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    started = next(line for line in said.splitlines() if "-m jupyterlab" in line)
+    assert "cd notebooks" not in started and "/lab/tree/notebooks/00_start_here.ipynb" in started
+    assert "cd notebooks" not in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

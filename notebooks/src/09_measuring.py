@@ -361,8 +361,9 @@ show(forest(held_out["recipes"], SCORES, "mean over concepts"))
 # individual, training seed and prompt, and only then average. What makes an individual hard drops out.
 # %%
 show(forest(held_out["method_minus"], SCORES, "three stages minus the other", zero=True))
+print(f"{'three stages minus':20}{'identity':>23}{'text':>24}{'leakage':>24}")
 for name, row in held_out["method_minus"].items():
-    print(f"minus {name:20}", "  ".join(f"{s} {row[s]['mean']:+.3f} [{row[s]['low']:+.3f}, {row[s]['high']:+.3f}]" for s in ("identity", "text", "pointing")), f" leakage {row['leakage']['mean']:+.3f} [{row['leakage']['low']:+.3f}, {row['leakage']['high']:+.3f}]")
+    print(f"{name:20}", "".join(f"{row[s]['mean']:+.3f} [{row[s]['low']:+.3f}, {row[s]['high']:+.3f}]".rjust(24) for s in ("identity", "text", "leakage")))
 # %% [markdown]
 # **Explain.** A filled red dot is a difference whose interval leaves out zero; a hollow blue square is one that could be chance.
 #
