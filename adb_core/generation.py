@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .attention import aggregate, capture_attention, grid_size, selection, upsample
+from .token import check_length
 
 if TYPE_CHECKING:
     from .base import Base
@@ -78,8 +79,8 @@ def generate(
         resolution: record only layers with maps of this height.
 
     Raises:
-        PromptError: no prompt, no ``{}``, a prompt longer than the model reads, a word that the
-            prompt does not contain, odd numbers.
+        PromptError: no prompt, no ``{}``, a word that the prompt does not contain, odd numbers.
+        TokenError: a prompt longer than the model reads.
     """
     if isinstance(prompts, str):
         prompts = [prompts]
@@ -100,13 +101,10 @@ def generate(
 
 def _check(pipeline, texts: Sequence[str], steps: int) -> None:
     """Find before the work what the libraries would cut off in silence, or fail at."""
-    limit, most = pipeline.tokenizer.model_max_length, pipeline.scheduler.config.num_train_timesteps
+    most = pipeline.scheduler.config.num_train_timesteps
     if steps > most:
         raise PromptError(f"{steps} sampling steps are more than the {most} that the model was trained with: use 20 to 50")
-    for text in texts:
-        length = len(pipeline.tokenizer(text).input_ids)
-        if length > limit:
-            raise PromptError(f"prompt of {length} tokens, this model reads {limit}: shorten {text!r}")
+    check_length(pipeline.tokenizer, texts)
 
 
 def _pipeline(model, scheduler):

@@ -28,6 +28,18 @@ def piece_ids(tokenizer, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False).input_ids
 
 
+def check_length(tokenizer, texts: Sequence[str]) -> None:
+    """Find prompts whose end the model would never see.
+
+    Raises:
+        TokenError: one is too long; the message says by how much.
+    """
+    for text in texts:
+        length = len(tokenizer(text).input_ids)
+        if length > tokenizer.model_max_length:
+            raise TokenError(f"prompt of {length} tokens, this model reads {tokenizer.model_max_length}: shorten {text!r}")
+
+
 def is_known(tokenizer, text: str) -> bool:
     """Whether a text is already a single token of the vocabulary."""
     vocabulary = tokenizer.get_vocab()
@@ -107,12 +119,8 @@ class ConceptToken:
             TokenError: a prompt is too long; the message says by how much.
         """
         texts = [self.expand(p) for p in prompts]
-        limit = self.tokenizer.model_max_length
-        for text in texts:
-            length = len(self.tokenizer(text).input_ids)
-            if length > limit:
-                raise TokenError(f"prompt of {length} tokens, this model reads {limit}: shorten {text!r}")
-        ids = self.tokenizer(texts, padding="max_length", max_length=limit, return_tensors="pt").input_ids
+        check_length(self.tokenizer, texts)
+        ids = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length, return_tensors="pt").input_ids
         return ids.to(self.rows.device)
 
     def own_positions(self, ids: Tensor) -> list[int]:
