@@ -15,7 +15,7 @@ import torch
 
 from .devices import pick_device
 from .paths import data_path
-from .toyworld.checks import BadFolder, check_clip_folder, check_model_folder
+from .toyworld.checks import CURE, BadFolder, check_clip_folder, check_model_folder
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -108,7 +108,7 @@ def load_base(
     folder = data_path("tiny-sd") if name == "tiny" else Path(source)
     if name == "tiny" or folder.exists():
         try:
-            check_model_folder(folder, *(() if name == "tiny" else (f"copy or download {name} again, or use 'tiny'",)))
+            check_model_folder(folder, CURE if name == "tiny" else f"copy or download {name} again, or use 'tiny'")
         except BadFolder as error:
             raise BaseModelError(str(error)) from error
         source, pinned = str(folder), None

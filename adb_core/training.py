@@ -211,7 +211,7 @@ def make_accelerator(device: torch.device, mixed_precision: str | None = None, *
     """Accelerate's engine for a device.
 
     Args:
-        trackers: names or objects that Accelerate logs to, as "tensorboard"; folder: for their files.
+        trackers: a name or objects that Accelerate logs to, as "tensorboard"; folder: for their files.
         mixed_precision: "no" is float32 throughout; "bf16" and "fp16" compute the U-Net in half
             precision while weights, statistics and losses stay float32; "auto" is bf16 where the
             hardware has instructions for it (elsewhere it would be slower), else "no". None is
@@ -230,9 +230,8 @@ def make_accelerator(device: torch.device, mixed_precision: str | None = None, *
         mixed_precision = "bf16" if has_bf16(device) else "no"
     if mixed_precision == "fp16" and device.type == "cpu":
         raise TrainingError("mixed precision 'fp16' needs a GPU: use auto, bf16 or no")
-    for name in [trackers] if isinstance(trackers, str) else []:
-        if importlib.util.find_spec(name) is None:
-            raise TrainingError(f"logging to {name!r} needs a package that is not installed: pip install {name}")
+    if isinstance(trackers, str) and importlib.util.find_spec(trackers) is None:
+        raise TrainingError(f"logging to {trackers!r} needs a package that is not installed: pip install {trackers}")
     try:
         return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", log_with=trackers, project_dir=folder)
     except ValueError as error:
@@ -340,7 +339,8 @@ def train_stage(
             grad_norm = _apply(accelerator, optimizer, list(parameters.values()), stage.max_grad_norm)
             if step + 1 == stage.steps:
                 check_finite(learner, stage)
-                learner.token.bake() if words.moving else None
+                if words.moving:
+                    learner.token.bake()
             yield _record(stage, step, torch.stack(numbers).mean(0), grad_norm, layers, optimizer, began, accelerator)
 
 
