@@ -24,7 +24,7 @@ setup:
 	"$$python" tools/setup_venv.py
 
 demo: setup
-	@$(VENV_PYTHON) -m adb_core.demo $(ARGS)
+	@$(VENV_PYTHON) -m adb_core.app.demo $(ARGS)
 
 lab: setup
 	@$(VENV_PYTHON) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)

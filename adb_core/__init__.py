@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _SUBMODULE_OF = {
     "Base": "base", "BaseModelError": "base", "load_base": "base", "load_clip": "base", "load_judge": "base",
     "Augmentation": "concept", "Concept": "concept", "ConceptError": "concept", "bundled_concepts": "concept",
-    "ConceptToken": "token", "Drift": "token", "Projection": "token", "TokenError": "token",
+    "ConceptToken": "concept_token", "Drift": "concept_token", "Projection": "concept_token", "TokenError": "concept_token",
     "aggregate": "attention", "capture_attention": "attention", "selection": "attention",
     "map_statistics": "regularizer", "stack_statistics": "regularizer",
     "RECIPES": "recipes", "Recipe": "recipes", "Stage": "recipes", "recipe": "recipes",
@@ -28,7 +28,7 @@ _SUBMODULE_OF = {
     "Result": "personalization", "SavedResult": "personalization", "load_result": "personalization", "personalize": "personalization",
     "Generation": "generation", "PromptError": "generation", "Recording": "generation", "generate": "generation", "record": "generation",
     "Interval": "metrics", "bootstrap": "metrics", "evaluate_result": "metrics",
-    "data_dir": "paths", "data_path": "paths",
+    "data_dir": "system.paths", "data_path": "system.paths",
 }  # fmt: skip
 
 __all__ = ["__version__", *_SUBMODULE_OF]

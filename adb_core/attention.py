@@ -46,7 +46,9 @@ def selection(length: int, groups: Sequence[Sequence[int]]) -> Tensor:
             raise ValueError(f"token group {column} is empty: name at least one position")
         for position in positions:
             if not 0 <= position < length:
-                raise ValueError(f"token position {position} is outside the prompt of {length} tokens")
+                raise ValueError(
+                    f"token position {position} is outside the prompt of {length} tokens"
+                )
             s[position, column] += 1.0 / len(positions)
     return s
 
@@ -59,7 +61,9 @@ def _as_selection(tokens: Tensor | Sequence[int]) -> Tensor:
 # ---------------------------------------------------------------- the two paths
 
 
-def oracle_attention(q: Tensor, k: Tensor, v: Tensor, s: Tensor, scale: float, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def oracle_attention(
+    q: Tensor, k: Tensor, v: Tensor, s: Tensor, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Attention as in the textbook.
 
     Args:
@@ -75,7 +79,9 @@ def oracle_attention(q: Tensor, k: Tensor, v: Tensor, s: Tensor, scale: float, m
     return probs @ v, probs @ s.to(v.dtype)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, s: Tensor, scale: float, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, s: Tensor, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The same through ``scaled_dot_product_attention``: the columns are extra channels of v."""
     b, h, _, c = v.shape
     n = s.shape[-1]
@@ -97,7 +103,9 @@ class _CaptureProcessor:
     def __init__(self, capture: AttentionCapture, name: str):
         self.capture, self.name = capture, name
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+    def __call__(
+        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
+    ):
         residual, shape = hidden_states, hidden_states.shape
         if attn.spatial_norm is not None:
             hidden_states = attn.spatial_norm(hidden_states, temb)
@@ -119,7 +127,9 @@ class _CaptureProcessor:
             k = attn.norm_k(k)
         scale = attn.scale if attn.scale_qk else 1.0
         if attention_mask is not None:
-            attention_mask = attn.prepare_attention_mask(attention_mask, text.shape[1], text.shape[0])
+            attention_mask = attn.prepare_attention_mask(
+                attention_mask, text.shape[1], text.shape[0]
+            )
             attention_mask = attention_mask.unflatten(0, (-1, attn.heads))
         s = self.capture.selection_for(text)
         out, columns = KERNELS[self.capture.path](q, k, v, s, scale, attention_mask)
@@ -142,7 +152,11 @@ def cross_attention_layers(unet) -> dict[str, torch.nn.Module]:
     The same as the cross-attention part of ``unet.attn_processors``, found in one walk over the
     modules: diffusers takes several a call, which a training step of a small model feels.
     """
-    found = {f"{name}.processor": module for name, module in unet.named_modules() if hasattr(module, "set_processor")}
+    found = {
+        f"{name}.processor": module
+        for name, module in unet.named_modules()
+        if hasattr(module, "set_processor")
+    }
     return {name: module for name, module in found.items() if name.endswith(CROSS)}
 
 
@@ -180,7 +194,9 @@ class AttentionCapture:
         if s.ndim == 2:
             s = s[None]
         if s.shape[1] != text.shape[1]:
-            raise ValueError(f"the selection is for {s.shape[1]} tokens but the text has {text.shape[1]}")
+            raise ValueError(
+                f"the selection is for {s.shape[1]} tokens but the text has {text.shape[1]}"
+            )
         if self.conditional_half and s.shape[0] > 1:
             s = torch.cat([s, s])  # the unconditional half is read with it and dropped by keep()
         return s[:, None].to(text.device)
@@ -220,12 +236,24 @@ class capture_attention:
         maps = capture.layers  # name -> (b, h, q, 2)
     """
 
-    def __init__(self, unet, tokens: Tensor | Sequence[int], *, layers: Callable[[str], bool] | None = None,
-                 grad: bool = True, path: str | None = None, conditional_half: bool = False):
+    def __init__(
+        self,
+        unet,
+        tokens: Tensor | Sequence[int],
+        *,
+        layers: Callable[[str], bool] | None = None,
+        grad: bool = True,
+        path: str | None = None,
+        conditional_half: bool = False,
+    ):
         self.unet, present = unet, cross_attention_layers(unet)
-        self.modules = {name: module for name, module in present.items() if layers is None or layers(name)}
+        self.modules = {
+            name: module for name, module in present.items() if layers is None or layers(name)
+        }
         if not self.modules:
-            raise ValueError(f"no cross-attention layer matches: this U-Net has {', '.join(present) or 'none at all'}")
+            raise ValueError(
+                f"no cross-attention layer matches: this U-Net has {', '.join(present) or 'none at all'}"
+            )
         path = path or default_path(next(unet.parameters()).device)
         if path not in PATHS:
             raise ValueError(f"unknown path {path!r}: choose {' or '.join(map(repr, PATHS))}")
@@ -234,7 +262,9 @@ class capture_attention:
     def __enter__(self) -> AttentionCapture:
         self.saved = {name: module.processor for name, module in self.modules.items()}
         # A fresh dict, not a cleared one: a caller may still hold the last pass's maps.
-        self.hook = self.unet.register_forward_pre_hook(lambda *_: setattr(self.capture, "layers", {}))
+        self.hook = self.unet.register_forward_pre_hook(
+            lambda *_: setattr(self.capture, "layers", {})
+        )
         for name, module in self.modules.items():
             module.set_processor(_CaptureProcessor(self.capture, name))
         return self.capture
@@ -250,18 +280,29 @@ class capture_attention:
 
 def grid_size(pixels: int, aspect: float = 1.0) -> tuple[int, int]:
     """Height and width of a map of ``pixels`` query pixels, width / height near ``aspect``."""
-    height = min((d for d in range(1, pixels + 1) if pixels % d == 0), key=lambda d: abs(math.log(pixels / d / d / aspect)))
+    height = min(
+        (d for d in range(1, pixels + 1) if pixels % d == 0),
+        key=lambda d: abs(math.log(pixels / d / d / aspect)),
+    )
     return height, pixels // height
 
 
 def upsample(attention: Tensor, size: tuple[int, int]) -> Tensor:
     """(..., height, width) maps -> (..., *size), bilinear, float32."""
     flat = attention.float().reshape(-1, 1, *attention.shape[-2:])
-    return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(*attention.shape[:-2], *size)
+    return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(
+        *attention.shape[:-2], *size
+    )
 
 
-def aggregate(layers: dict[str, Tensor], *, resolution: int | None = None, head: int | None = None,
-              size: tuple[int, int] | None = None, aspect: float = 1.0) -> Tensor:
+def aggregate(
+    layers: dict[str, Tensor],
+    *,
+    resolution: int | None = None,
+    head: int | None = None,
+    size: tuple[int, int] | None = None,
+    aspect: float = 1.0,
+) -> Tensor:
     """Average captured maps over layers (and heads), brought to one size.
 
     Args:
@@ -279,7 +320,9 @@ def aggregate(layers: dict[str, Tensor], *, resolution: int | None = None, head:
     grids = {name: grid_size(columns.shape[2], aspect) for name, columns in layers.items()}
     used = [name for name, (height, _) in grids.items() if resolution in (None, height)]
     if not used:
-        raise ValueError(f"no layer has maps of height {resolution}: there are {sorted({h for h, _ in grids.values()})}")
+        raise ValueError(
+            f"no layer has maps of height {resolution}: there are {sorted({h for h, _ in grids.values()})}"
+        )
     size = size or max(grids[name] for name in used)
     maps = []
     for name in used:

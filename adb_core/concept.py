@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .paths import data_path
+from .system.paths import data_path
 
 IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # larger files are more likely an attack or a mistake than a photo
@@ -48,14 +48,26 @@ class Concept:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise ConceptError(f"concept {self.name!r} has no images: give three to six PNG, JPEG or WebP files")
-        if not self.placeholder or self.placeholder != self.placeholder.strip() or any(ch.isspace() for ch in self.placeholder):
-            raise ConceptError(f"placeholder {self.placeholder!r} must be one word without spaces, for example '<{self.name}>'")
+            raise ConceptError(
+                f"concept {self.name!r} has no images: give three to six PNG, JPEG or WebP files"
+            )
+        if (
+            not self.placeholder
+            or self.placeholder != self.placeholder.strip()
+            or any(ch.isspace() for ch in self.placeholder)
+        ):
+            raise ConceptError(
+                f"placeholder {self.placeholder!r} must be one word without spaces, for example '<{self.name}>'"
+            )
         if not self.category.strip():
-            raise ConceptError(f"concept {self.name!r} has no category: name what it is, for example 'cat' or 'toy'")
+            raise ConceptError(
+                f"concept {self.name!r} has no category: name what it is, for example 'cat' or 'toy'"
+            )
 
     @classmethod
-    def from_folder(cls, folder: str | Path, *, placeholder: str | None = None, category: str | None = None) -> Concept:
+    def from_folder(
+        cls, folder: str | Path, *, placeholder: str | None = None, category: str | None = None
+    ) -> Concept:
         """Read a concept from a folder of images.
 
         ``concept.json``, if there is one, gives what the arguments leave out.
@@ -65,22 +77,39 @@ class Concept:
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise ConceptError(f"no concept folder at {folder}: give a folder with three to six images")
+            raise ConceptError(
+                f"no concept folder at {folder}: give a folder with three to six images"
+            )
         info = _read_info(folder / "concept.json")
         files, skipped = _sort_files(folder)
         if not files:
-            raise ConceptError(f"{folder} holds no images: put three to six PNG, JPEG or WebP files there")
+            raise ConceptError(
+                f"{folder} holds no images: put three to six PNG, JPEG or WebP files there"
+            )
         name = info.get("name", folder.resolve().name)
         category = category if category is not None else info.get("category")
         if category is None:
-            raise ConceptError(f"{folder} does not say what it shows: pass a category, for example 'cat' or 'toy'")
-        placeholder = placeholder if placeholder is not None else info.get("placeholder", f"<{'-'.join(name.lower().split())}>")
+            raise ConceptError(
+                f"{folder} does not say what it shows: pass a category, for example 'cat' or 'toy'"
+            )
+        placeholder = (
+            placeholder
+            if placeholder is not None
+            else info.get("placeholder", f"<{'-'.join(name.lower().split())}>")
+        )
         masks = {p["image"]: p.get("mask") for p in info.get("photos", [])}
         paths = [folder / masks[f.name] if masks.get(f.name) else None for f in files]
         images = tuple(read_image(f) for f in files)
         return cls(
-            name=name, images=images, placeholder=placeholder, category=category, skipped=tuple(skipped), info=info,
-            masks=tuple(_read_mask(p, image.shape[:2]) for p, image in zip(paths, images)) if all(paths) else (),
+            name=name,
+            images=images,
+            placeholder=placeholder,
+            category=category,
+            skipped=tuple(skipped),
+            info=info,
+            masks=tuple(_read_mask(p, image.shape[:2]) for p, image in zip(paths, images))
+            if all(paths)
+            else (),
         )
 
     @classmethod
@@ -92,7 +121,9 @@ class Concept:
         """
         known = bundled_concepts()
         if name not in known["tuning"] + known["held_out"]:
-            raise ConceptError(f"unknown concept {name!r}: choose one of {', '.join(known['tuning'] + known['held_out'])}, or give a folder")
+            raise ConceptError(
+                f"unknown concept {name!r}: choose one of {', '.join(known['tuning'] + known['held_out'])}, or give a folder"
+            )
         return cls.from_folder(data_path("concepts", name))
 
     def squares(self, side: int) -> np.ndarray:
@@ -116,7 +147,9 @@ def _read_info(path: Path) -> dict:
     except FileNotFoundError:
         return {}
     except (ValueError, UnicodeDecodeError) as error:
-        raise ConceptError(f"{path} is not valid JSON ({error}): correct it or remove it") from error
+        raise ConceptError(
+            f"{path} is not valid JSON ({error}): correct it or remove it"
+        ) from error
     if not isinstance(info, dict):
         raise ConceptError(f"{path} must be an object, {{...}}: correct it or remove it")
     for key in ("name", "category", "placeholder"):
@@ -124,8 +157,14 @@ def _read_info(path: Path) -> dict:
             raise ConceptError(f"{path}: {key!r} must be a text, got {info[key]!r}: correct it")
     photos = info.get("photos", [])
     if not isinstance(photos, list) or not all(
-            isinstance(p, dict) and isinstance(p.get("image"), str) and isinstance(p.get("mask", ""), (str, type(None))) for p in photos):
-        raise ConceptError(f"{path}: 'photos' must be a list of objects with the file names 'image' and, if there is one, 'mask': correct it")
+        isinstance(p, dict)
+        and isinstance(p.get("image"), str)
+        and isinstance(p.get("mask", ""), (str, type(None)))
+        for p in photos
+    ):
+        raise ConceptError(
+            f"{path}: 'photos' must be a list of objects with the file names 'image' and, if there is one, 'mask': correct it"
+        )
     return info
 
 
@@ -134,7 +173,11 @@ def _sort_files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     files, skipped = [], []
     for path in sorted(folder.iterdir()):
         is_picture = path.suffix.lower() in IMAGE_TYPES
-        if path.name.startswith(".") or path.name == "concept.json" or (path.is_dir() and not is_picture):
+        if (
+            path.name.startswith(".")
+            or path.name == "concept.json"
+            or (path.is_dir() and not is_picture)
+        ):
             continue
         if path.is_dir():
             skipped.append((path.name, "a folder"))
@@ -162,15 +205,25 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ConceptError(f"{path} has {image.width} x {image.height} pixels, over {MAX_PIXELS // 10**6} million: scale it down")
+                raise ConceptError(
+                    f"{path} has {image.width} x {image.height} pixels, over {MAX_PIXELS // 10**6} million: scale it down"
+                )
             if min(image.size) < MIN_SIDE:
-                raise ConceptError(f"{path} is only {image.width} x {image.height} pixels: use a picture of at least {MIN_SIDE} pixels a side")
+                raise ConceptError(
+                    f"{path} is only {image.width} x {image.height} pixels: use a picture of at least {MIN_SIDE} pixels a side"
+                )
             if image.mode[0] in "IF":
                 image = _eight_bits(ImageOps.exif_transpose(image))
             kept = _kept_size(image.size)
             image.draft(None, kept)  # of a JPEG: decode at 1/2, 1/4 or 1/8, never below ``kept``
             if image.size != kept:
-                image = image.convert("RGBA" if image.mode == "P" and "transparency" in image.info else "RGB" if image.mode == "P" else image.mode)
+                image = image.convert(
+                    "RGBA"
+                    if image.mode == "P" and "transparency" in image.info
+                    else "RGB"
+                    if image.mode == "P"
+                    else image.mode
+                )
                 image = image.resize(kept, Image.Resampling.LANCZOS)
             image = ImageOps.exif_transpose(image)
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -182,7 +235,9 @@ def read_image(path: str | Path) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, ConceptError):
             raise
-        raise ConceptError(f"{path} cannot be read as an image ({error}): remove it or save it again as PNG") from error
+        raise ConceptError(
+            f"{path} cannot be read as an image ({error}): remove it or save it again as PNG"
+        ) from error
 
 
 def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -194,10 +249,14 @@ def _kept_size(size: tuple[int, int]) -> tuple[int, int]:
 def _read_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """A picture's mask: bool of its (h, w), true where the mask is bright."""
     if not path.is_file():
-        raise ConceptError(f"the mask {path}, which concept.json names, is missing: add it, or take it out of concept.json")
+        raise ConceptError(
+            f"the mask {path}, which concept.json names, is missing: add it, or take it out of concept.json"
+        )
     mask = read_image(path)[..., 0] > 127
     if mask.shape != shape:
-        raise ConceptError(f"the mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {shape[1]} x {shape[0]}: make them equal")
+        raise ConceptError(
+            f"the mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {shape[1]} x {shape[0]}: make them equal"
+        )
     return mask
 
 
@@ -232,7 +291,12 @@ class Augmentation:
             raise ValueError(f"crop must be in (0, 1], got {self.crop}")
 
 
-def view(image: np.ndarray, size: int, rng: np.random.Generator | None = None, augmentation: Augmentation = Augmentation()) -> np.ndarray:
+def view(
+    image: np.ndarray,
+    size: int,
+    rng: np.random.Generator | None = None,
+    augmentation: Augmentation = Augmentation(),
+) -> np.ndarray:
     """A square view of an image, uint8 (size, size, 3).
 
     Without ``rng`` the largest centred square; with it a random crop inside the picture.
@@ -246,11 +310,19 @@ def view(image: np.ndarray, size: int, rng: np.random.Generator | None = None, a
         side *= rng.uniform(augmentation.crop, 1.0)
         top, left = rng.uniform(0, h - side), rng.uniform(0, w - side)
         flip = augmentation.flip and rng.random() < 0.5
-    out = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    out = Image.fromarray(image).resize(
+        (size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
+    )
     return np.asarray(out)[:, ::-1].copy() if flip else np.asarray(out)
 
 
-def views(images: Sequence[np.ndarray], size: int, count: int, seed: int, augmentation: Augmentation = Augmentation()) -> np.ndarray:
+def views(
+    images: Sequence[np.ndarray],
+    size: int,
+    count: int,
+    seed: int,
+    augmentation: Augmentation = Augmentation(),
+) -> np.ndarray:
     """K views of each image: uint8 (K * n, size, size, 3); the first n are the plain centred ones.
 
     View j of image i depends on (seed, j, i) alone.
@@ -258,6 +330,9 @@ def views(images: Sequence[np.ndarray], size: int, count: int, seed: int, augmen
     if count < 1:
         raise ValueError(f"the number of views must be at least 1, got {count}")
     out = [view(image, size) for image in images]
-    out += [view(image, size, np.random.default_rng([seed, j, i]), augmentation)
-            for j in range(1, count) for i, image in enumerate(images)]
+    out += [
+        view(image, size, np.random.default_rng([seed, j, i]), augmentation)
+        for j in range(1, count)
+        for i, image in enumerate(images)
+    ]
     return np.stack(out)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from .checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
 from .concept import Augmentation, Concept
-from .files import atomic_save_pretrained, atomic_write_json, atomic_write_text, sweep
-from .recipes import Recipe, recipe as named_recipe
+from .recipes import Recipe
+from .recipes import recipe as named_recipe
+from .system.files import atomic_save_pretrained, atomic_write_json, atomic_write_text, sweep
 from .training import Learner, StepRecord, batch_parts, check_finite, make_optimizer, train_stage
 
 if TYPE_CHECKING:
@@ -40,8 +41,14 @@ def check_target(folder: str | Path) -> None:
         OutputError: it holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is in the way, and not a saved model that may be replaced: choose another folder, or move it")
+    if (
+        folder.exists()
+        and not (folder / MARKER).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise OutputError(
+            f"{folder} is in the way, and not a saved model that may be replaced: choose another folder, or move it"
+        )
 
 
 @dataclass
@@ -74,9 +81,14 @@ class Result:
         base, token = self.learner.base, self.learner.token
         token.bake()
         pipeline = StableDiffusionPipeline(
-            vae=base.vae, text_encoder=token.text_encoder, tokenizer=token.tokenizer, unet=self.learner.unet,
+            vae=base.vae,
+            text_encoder=token.text_encoder,
+            tokenizer=token.tokenizer,
+            unet=self.learner.unet,
             scheduler=DPMSolverMultistepScheduler.from_config(base.scheduler.config),
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -110,9 +122,16 @@ class Result:
         """What :func:`load_result` needs to know beyond the weights."""
         learner = self.learner
         return {
-            "format": 1, "subject": self.subject, "placeholder": learner.concept.placeholder, "category": learner.concept.category,
-            "words": list(self.token.words), "concept": learner.concept.name, "recipe": learner.recipe.name,
-            "base": learner.base.name, "revision": learner.base.revision, "seed": learner.seed,
+            "format": 1,
+            "subject": self.subject,
+            "placeholder": learner.concept.placeholder,
+            "category": learner.concept.category,
+            "words": list(self.token.words),
+            "concept": learner.concept.name,
+            "recipe": learner.recipe.name,
+            "base": learner.base.name,
+            "revision": learner.base.revision,
+            "seed": learner.seed,
         }
 
 
@@ -158,11 +177,16 @@ def read_marker(folder: str | Path) -> dict:
     path = Path(folder) / MARKER
     try:
         info = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(info[key], str) for key in ("subject", "placeholder", "category")) and info["words"]:
+        if (
+            all(isinstance(info[key], str) for key in ("subject", "placeholder", "category"))
+            and info["words"]
+        ):
             return info
         reason = "an entry is not a text"
     except FileNotFoundError as error:
-        raise BaseModelError(f"{folder} is not a saved result: it has no {MARKER}; give the model folder that training wrote") from error
+        raise BaseModelError(
+            f"{folder} is not a saved result: it has no {MARKER}; give the model folder that training wrote"
+        ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error)
     raise BaseModelError(f"{path} is damaged ({reason}): train again, or copy the folder again")
@@ -178,7 +202,9 @@ def load_result(folder: str | Path, *, device: str = "auto") -> SavedResult:
 
     info = read_marker(folder)
     base = load_base(str(folder), device=device)
-    return SavedResult(base, info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info)
+    return SavedResult(
+        base, info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info
+    )
 
 
 def model_card(result: Result) -> str:
@@ -188,11 +214,19 @@ def model_card(result: Result) -> str:
     learner = result.learner
     concept, base, plan = learner.concept, learner.base, learner.recipe
     rows = "\n".join(
-        f"| {s.name} | {', '.join(s.train)} | {s.steps} | {s.lr:g} | {s.batch_size} | {s.lambda_mu:g} | {s.lambda_sigma:g} |" for s in plan.stages)
+        f"| {s.name} | {', '.join(s.train)} | {s.steps} | {s.lr:g} | {s.batch_size} | {s.lambda_mu:g} | {s.lambda_sigma:g} |"
+        for s in plan.stages
+    )
     license_ = concept.info.get("license", "not stated")
     source, _ = ALIASES.get(base.name, (base.name, None))
-    facts = "".join(f"{key}: {value}\n" for key, value in (
-        ("license", LICENSES.get(base.name)), ("base_model", source if "/" in source and not Path(source).exists() else None)) if value)
+    facts = "".join(
+        f"{key}: {value}\n"
+        for key, value in (
+            ("license", LICENSES.get(base.name)),
+            ("base_model", source if "/" in source and not Path(source).exists() else None),
+        )
+        if value
+    )
     return f"""---
 {facts}library_name: diffusers
 pipeline_tag: text-to-image
@@ -201,14 +235,14 @@ tags: [personalization, {plan.name}]
 # {concept.name}
 
 A Stable Diffusion model that knows one more word, `{concept.placeholder}`: a {concept.category}.
-Write it as "{result.subject}", for example "{learner.prompt('a photo of a {} on the beach')}".
+Write it as "{result.subject}", for example "{learner.prompt("a photo of a {} on the beach")}".
 
 | what | value |
 |---|---|
-| base model | {base.name}{f' at {base.revision}' if base.revision else ''} (its licence applies to these weights too) |
+| base model | {base.name}{f" at {base.revision}" if base.revision else ""} (its licence applies to these weights too) |
 | recipe | {plan.name} |
 | training images | {len(concept.images)}, licence: {license_} |
-| provenance of the images | {concept.info.get('provenance', 'not stated')} |
+| provenance of the images | {concept.info.get("provenance", "not stated")} |
 | seed | {learner.seed} |
 
 | stage | trains | steps | learning rate | batch | lambda_mu | lambda_sigma |
@@ -225,11 +259,24 @@ draws for "{concept.category}".
 
 
 def personalize(
-    base: Base, concept: Concept, recipe: str | Recipe = "attndreambooth", *, preset: str = "tiny", seed: int = 0,
-    out: str | Path | None = None, resume: bool = True, save_every: int = 50, view_count: int = 16,
-    augmentation: Augmentation = Augmentation(), accelerator: Accelerator | None = None, accumulation: int = 1, progress: bool = False,
-    on_step: Callable[[StepRecord], None] | None = None, on_stage: Callable[[Result, int], None] | None = None,
-    on_start: Callable[[Result], None] | None = None, in_place: bool = False,
+    base: Base,
+    concept: Concept,
+    recipe: str | Recipe = "attndreambooth",
+    *,
+    preset: str = "tiny",
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = True,
+    save_every: int = 50,
+    view_count: int = 16,
+    augmentation: Augmentation = Augmentation(),
+    accelerator: Accelerator | None = None,
+    accumulation: int = 1,
+    progress: bool = False,
+    on_step: Callable[[StepRecord], None] | None = None,
+    on_stage: Callable[[Result, int], None] | None = None,
+    on_start: Callable[[Result], None] | None = None,
+    in_place: bool = False,
 ) -> Result:
     """Run a recipe.
 
@@ -250,8 +297,18 @@ def personalize(
     """
     plan = named_recipe(recipe, preset) if isinstance(recipe, str) else recipe
     for stage in plan.stages:
-        batch_parts(stage, accelerator.num_processes if accelerator is not None else 1, accumulation)
-    learner = Learner(base, concept, plan, seed=seed, view_count=view_count, augmentation=augmentation, in_place=in_place)
+        batch_parts(
+            stage, accelerator.num_processes if accelerator is not None else 1, accumulation
+        )
+    learner = Learner(
+        base,
+        concept,
+        plan,
+        seed=seed,
+        view_count=view_count,
+        augmentation=augmentation,
+        in_place=in_place,
+    )
     result = Result(learner)
     path = Path(out) / CHECKPOINT if out is not None else None
     at, optimizer, history = Progress(0, 0), None, []
@@ -270,8 +327,20 @@ def personalize(
         on_start(result)
     with _tracking(accelerator, learner) as track:
         for number in range(at.stage, len(plan.stages)):
-            _run_stage(result, number, at if number == at.stage else Progress(number, 0), optimizer, history, path,
-                       save_every, accelerator, accumulation, progress, track, on_step)
+            _run_stage(
+                result,
+                number,
+                at if number == at.stage else Progress(number, 0),
+                optimizer,
+                history,
+                path,
+                save_every,
+                accelerator,
+                accumulation,
+                progress,
+                track,
+                on_step,
+            )
             optimizer = None
             result.history = tuple(history)
             if on_stage is not None:
@@ -281,19 +350,34 @@ def personalize(
 
 
 @contextmanager
-def _tracking(accelerator: Accelerator | None, learner: Learner) -> Iterator[Callable[[StepRecord], None]]:
+def _tracking(
+    accelerator: Accelerator | None, learner: Learner
+) -> Iterator[Callable[[StepRecord], None]]:
     """Within, the function that it yields sends a record's numbers to the accelerator's trackers, if there are any."""
     if accelerator is None or not accelerator.log_with:
         yield lambda record: None
         return
-    before = [sum(s.steps for s in learner.recipe.stages[:k]) for k in range(len(learner.recipe.stages))]
+    before = [
+        sum(s.steps for s in learner.recipe.stages[:k]) for k in range(len(learner.recipe.stages))
+    ]
     first = dict(zip((s.name for s in learner.recipe.stages), before))
-    accelerator.init_trackers("adb", {"concept": learner.concept.name, "recipe": learner.recipe.name, "base": learner.base.name, "seed": learner.seed})
+    accelerator.init_trackers(
+        "adb",
+        {
+            "concept": learner.concept.name,
+            "recipe": learner.recipe.name,
+            "base": learner.base.name,
+            "seed": learner.seed,
+        },
+    )
 
     def track(record: StepRecord) -> None:
         numbers = {name: getattr(record, name) for name in TRACKED}
         numbers |= {name: fmean(values) for name in AVERAGED if (values := getattr(record, name))}
-        accelerator.log({f"{record.stage}/{name}": value for name, value in numbers.items()}, step=first[record.stage] + record.step)
+        accelerator.log(
+            {f"{record.stage}/{name}": value for name, value in numbers.items()},
+            step=first[record.stage] + record.step,
+        )
 
     try:
         yield track
@@ -302,20 +386,46 @@ def _tracking(accelerator: Accelerator | None, learner: Learner) -> Iterator[Cal
             tracker.finish()
 
 
-def _run_stage(result, number, at: Progress, optimizer, history, path, save_every, accelerator, accumulation, progress, track, on_step) -> None:
+def _run_stage(
+    result,
+    number,
+    at: Progress,
+    optimizer,
+    history,
+    path,
+    save_every,
+    accelerator,
+    accumulation,
+    progress,
+    track,
+    on_step,
+) -> None:
     from tqdm.auto import tqdm
 
     learner = result.learner
     stage = learner.recipe.stages[number]
     optimizer = optimizer or make_optimizer(learner, stage)
-    steps = train_stage(learner, stage, accelerator=accelerator, accumulation=accumulation, optimizer=optimizer, start=at.step)
-    bar = tqdm(total=stage.steps, initial=at.step, desc=stage.name, unit="step", disable=not progress)
+    steps = train_stage(
+        learner,
+        stage,
+        accelerator=accelerator,
+        accumulation=accumulation,
+        optimizer=optimizer,
+        start=at.step,
+    )
+    bar = tqdm(
+        total=stage.steps, initial=at.step, desc=stage.name, unit="step", disable=not progress
+    )
 
     def save(progress_: Progress, moments) -> None:
         if path is not None and (accelerator is None or accelerator.is_main_process):
             check_finite(learner, stage)
             _write_history(path.parent, history)  # first: a checkpoint never outruns its history
-            scaler = accelerator.scaler.state_dict() if accelerator is not None and accelerator.scaler is not None else None
+            scaler = (
+                accelerator.scaler.state_dict()
+                if accelerator is not None and accelerator.scaler is not None
+                else None
+            )
             save_checkpoint(path, learner, progress_, moments, scaler)
 
     try:
@@ -381,9 +491,19 @@ def _read_history(folder: Path, at: Progress, plan: Recipe) -> list[StepRecord]:
     tuples = ("layers", *AVERAGED)
     names = [s.name for s in plan.stages]
     try:
-        records = [StepRecord(**{k: tuple(v) if k in tuples else v for k, v in r.items()}) for r in json.loads(path.read_text(encoding="utf-8"))]
+        records = [
+            StepRecord(**{k: tuple(v) if k in tuples else v for k, v in r.items()})
+            for r in json.loads(path.read_text(encoding="utf-8"))
+        ]
         if not all(r.stage in names for r in records):
             raise ValueError("a stage that the recipe does not have")
     except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}): delete it, and its curves are lost but the run goes on") from error
-    return [r for r in records if (names.index(r.stage), r.step) <= (at.stage, at.step) and names.index(r.stage) <= at.stage]
+        raise CheckpointError(
+            f"{path} is damaged ({error}): delete it, and its curves are lost but the run goes on"
+        ) from error
+    return [
+        r
+        for r in records
+        if (names.index(r.stage), r.step) <= (at.stage, at.step)
+        and names.index(r.stage) <= at.stage
+    ]

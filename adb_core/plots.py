@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .files import atomic_write_bytes
+from .system.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .token import Drift
+    from .concept_token import Drift
     from .training import StepRecord
 
 # Okabe and Ito, "Color Universal Design" (2008)
@@ -41,7 +41,9 @@ def new_figure(width: float, height: float, alt: str) -> Figure:
     """An empty figure of ``width`` x ``height`` inches that carries its description."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor=PAPER, edgecolor=PAPER)
+    figure = Figure(
+        figsize=(width, height), dpi=110, layout="constrained", facecolor=PAPER, edgecolor=PAPER
+    )
     figure.set_label(alt)
     return figure
 
@@ -64,7 +66,9 @@ def to_png(figure: Figure, path: str | Path | None = None) -> bytes:
         DiskFull: no space left; an earlier file is untouched.
     """
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", facecolor=PAPER, metadata={"Description": alt_text(figure)})
+    figure.savefig(
+        stream, format="png", facecolor=PAPER, metadata={"Description": alt_text(figure)}
+    )
     if path is not None:
         atomic_write_bytes(path, stream.getvalue())
     return stream.getvalue()
@@ -95,8 +99,12 @@ def _wrap(text: str, width: int) -> str:
 
 
 def image_grid(
-    rows: Sequence[Sequence[np.ndarray | None]], *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = (),
-    alt: str = "", size: float = 1.35,
+    rows: Sequence[Sequence[np.ndarray | None]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    alt: str = "",
+    size: float = 1.35,
 ) -> Figure:
     """Pictures in rows, with a label at the left of each row and above each column.
 
@@ -111,8 +119,14 @@ def image_grid(
     if not width:
         raise ValueError("there are no pictures to show")
     if len(row_labels) > len(rows) or len(column_labels) > width:
-        raise ValueError(f"{len(row_labels)} row and {len(column_labels)} column labels for {len(rows)} x {width} pictures")
-    figure = new_figure(size * width + 1.1 * bool(row_labels), size * len(rows) + 0.6 * bool(column_labels), alt or _grid_alt(row_labels, column_labels))
+        raise ValueError(
+            f"{len(row_labels)} row and {len(column_labels)} column labels for {len(rows)} x {width} pictures"
+        )
+    figure = new_figure(
+        size * width + 1.1 * bool(row_labels),
+        size * len(rows) + 0.6 * bool(column_labels),
+        alt or _grid_alt(row_labels, column_labels),
+    )
     axes = figure.subplots(len(rows), width, squeeze=False)
     for r, row in enumerate(rows):
         for c in range(width):
@@ -125,7 +139,9 @@ def _grid_alt(row_labels: Sequence[str], column_labels: Sequence[str]) -> str:
     return f"A grid of pictures. Rows: {'; '.join(row_labels) or 'unlabelled'}. Columns: {'; '.join(column_labels) or 'unlabelled'}."
 
 
-def _show(ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None, top: float | None = None) -> None:
+def _show(
+    ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None, top: float | None = None
+) -> None:
     """A picture without axes; with ``heat`` (y, x) it turns grey and the map lies over it, from 0 to ``top``."""
     ax.set(xticks=[], yticks=[], facecolor=PAPER)
     for spine in ax.spines.values():
@@ -137,7 +153,15 @@ def _show(ax: Axes, image: np.ndarray | None, heat: np.ndarray | None = None, to
         return
     h, w = image.shape[:2]
     ax.imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255)
-    ax.imshow(heat, cmap="magma", vmin=0, vmax=max(float(heat.max()) if top is None else top, 1e-12), alpha=0.65, extent=(-0.5, w - 0.5, h - 0.5, -0.5), interpolation="bilinear")
+    ax.imshow(
+        heat,
+        cmap="magma",
+        vmin=0,
+        vmax=max(float(heat.max()) if top is None else top, 1e-12),
+        alpha=0.65,
+        extent=(-0.5, w - 0.5, h - 0.5, -0.5),
+        interpolation="bilinear",
+    )
 
 
 def _label(axes, row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
@@ -148,8 +172,14 @@ def _label(axes, row_labels: Sequence[str], column_labels: Sequence[str]) -> Non
 
 
 def attention_grid(
-    images: Sequence[Sequence[np.ndarray]], maps: Sequence[Sequence[np.ndarray]], *, row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (), alt: str = "", size: float = 1.35, top: float | None = None,
+    images: Sequence[Sequence[np.ndarray]],
+    maps: Sequence[Sequence[np.ndarray]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    alt: str = "",
+    size: float = 1.35,
+    top: float | None = None,
 ) -> Figure:
     """Maps laid over their pictures: bright where the word is looked at from, grey elsewhere.
 
@@ -164,12 +194,17 @@ def attention_grid(
     """
     shape = [len(r) for r in images]
     if not shape or not max(shape) or shape != [len(r) for r in maps]:
-        raise ValueError(f"every picture needs one map: got rows of {shape} pictures and {[len(r) for r in maps]} maps")
-    figure = new_figure(size * max(shape) + 1.1 * bool(row_labels), (size + 0.15) * len(shape) + 0.6,
-                        alt or "Attention maps over grey pictures. " + _grid_alt(row_labels, column_labels))
+        raise ValueError(
+            f"every picture needs one map: got rows of {shape} pictures and {[len(r) for r in maps]} maps"
+        )
+    figure = new_figure(
+        size * max(shape) + 1.1 * bool(row_labels),
+        (size + 0.15) * len(shape) + 0.6,
+        alt or "Attention maps over grey pictures. " + _grid_alt(row_labels, column_labels),
+    )
     axes = figure.subplots(len(shape), max(shape), squeeze=False)
     for row, pictures, heats in zip(axes, images, maps):
-        for ax in row[len(pictures):]:
+        for ax in row[len(pictures) :]:
             _show(ax, None)
         for ax, image, heat in zip(row, pictures, heats):
             _show(ax, image, heat, top)
@@ -184,7 +219,11 @@ def word_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], prompt: str) ->
     columns = min(6, len(words) + 1)
     lines = -(-(len(words) + 1) // columns)
     places = ", ".join(f"{w} most at {_place(m)}" for w, m in maps.items())
-    figure = new_figure(1.5 * columns, 1.75 * lines + 0.4, f"A picture of '{prompt}' and the attention map of each word: {places}.")
+    figure = new_figure(
+        1.5 * columns,
+        1.75 * lines + 0.4,
+        f"A picture of '{prompt}' and the attention map of each word: {places}.",
+    )
     figure.suptitle(_wrap(prompt, 16 * columns), color=INK, fontsize=9)
     axes = figure.subplots(lines, columns, squeeze=False).flatten()
     _show(axes[0], image)
@@ -238,10 +277,15 @@ def training_curves(history: Sequence[StepRecord]) -> Figure:
     axes = figure.subplots(3, len(stages), squeeze=False, sharey="row")
     for column, (name, records) in enumerate(stages.items()):
         first = column == 0
-        _draw_loss(style_axes(axes[0][column], f"stage {column + 1}: {name}", "", "loss" if first else ""), records)
+        _draw_loss(
+            style_axes(axes[0][column], f"stage {column + 1}: {name}", "", "loss" if first else ""),
+            records,
+        )
         for row, what in ((1, "mean"), (2, "var")):
             label = f"attention {'mean' if what == 'mean' else 'variance'}" if first else ""
-            _draw_statistic(style_axes(axes[row][column], "", "step" if row == 2 else "", label), records, what)
+            _draw_statistic(
+                style_axes(axes[row][column], "", "step" if row == 2 else "", label), records, what
+            )
     for row in axes:
         legend(row[0])
     return figure
@@ -250,16 +294,40 @@ def training_curves(history: Sequence[StepRecord]) -> Figure:
 def _draw_loss(ax: Axes, records: Sequence[StepRecord]) -> None:
     steps, width = [r.step for r in records], max(1, len(records) // 10)
     ax.plot(steps, [r.loss for r in records], color=FAINT, linewidth=0.8, label="loss of each step")
-    ax.plot(steps, _smooth([r.loss for r in records], width), color=OKABE_ITO["black"], label="loss, running mean")
-    ax.plot(steps, _smooth([r.diffusion for r in records], width), color=OKABE_ITO["orange"], linestyle="--", label="diffusion part")
+    ax.plot(
+        steps,
+        _smooth([r.loss for r in records], width),
+        color=OKABE_ITO["black"],
+        label="loss, running mean",
+    )
+    ax.plot(
+        steps,
+        _smooth([r.diffusion for r in records], width),
+        color=OKABE_ITO["orange"],
+        linestyle="--",
+        label="diffusion part",
+    )
 
 
 def _draw_statistic(ax: Axes, records: Sequence[StepRecord], what: str) -> None:
-    for who, color, style, label in (("v", V_COLOR, "-", "[V]"), ("category", CATEGORY_COLOR, "--", "category")):
-        seen = [(r.step, float(np.mean(values))) for r in records if (values := getattr(r, f"{who}_{what}"))]
+    for who, color, style, label in (
+        ("v", V_COLOR, "-", "[V]"),
+        ("category", CATEGORY_COLOR, "--", "category"),
+    ):
+        seen = [
+            (r.step, float(np.mean(values)))
+            for r in records
+            if (values := getattr(r, f"{who}_{what}"))
+        ]
         if seen:
             steps, means = zip(*seen)
-            ax.plot(steps, _smooth(means, max(1, len(seen) // 10)), color=color, linestyle=style, label=label)
+            ax.plot(
+                steps,
+                _smooth(means, max(1, len(seen) // 10)),
+                color=color,
+                linestyle=style,
+                label=label,
+            )
     if not ax.lines:
         ax.plot([], [], color=FAINT, label="not recorded")
 
@@ -269,13 +337,22 @@ def curves_alt(history: Sequence[StepRecord]) -> str:
     parts = []
     for name, records in _by_stage(history).items():
         n = max(1, len(records) // 10)
-        first, last = (float(np.mean([r.loss for r in part])) for part in (records[:n], records[-n:]))
+        first, last = (
+            float(np.mean([r.loss for r in part])) for part in (records[:n], records[-n:])
+        )
         text = f"{name}: {len(records)} steps, loss from {first:.3f} to {last:.3f}"
-        v, cat = ([float(np.mean(x)) for r in records[-n:] if (x := getattr(r, f"{who}_mean"))] for who in ("v", "category"))
+        v, cat = (
+            [float(np.mean(x)) for r in records[-n:] if (x := getattr(r, f"{who}_mean"))]
+            for who in ("v", "category")
+        )
         if v and cat:
             text += f", attention mean at the end {np.mean(v):.3f} for [V] and {np.mean(cat):.3f} for the category"
         parts.append(text)
-    return "Curves of the loss and of the mean and variance of attention maps. " + "; ".join(parts) + "."
+    return (
+        "Curves of the loss and of the mean and variance of attention maps. "
+        + "; ".join(parts)
+        + "."
+    )
 
 
 # ---------------------------------------------------------------- drift
@@ -296,7 +373,12 @@ class DriftPoint:
     at: tuple[float, float]
 
 
-def embedding_drift(points: Sequence[DriftPoint], vocabulary: np.ndarray, words: Mapping[str, tuple[float, float]], category: str) -> Figure:
+def embedding_drift(
+    points: Sequence[DriftPoint],
+    vocabulary: np.ndarray,
+    words: Mapping[str, tuple[float, float]],
+    category: str,
+) -> Figure:
     """How [V] moved among the words: distance, cosines, and the way it took.
 
     Args:
@@ -314,11 +396,31 @@ def embedding_drift(points: Sequence[DriftPoint], vocabulary: np.ndarray, words:
     steps = [p.step for p in points]
     style_axes(left, "distance from its start", "step", "Euclidean length")
     left.plot(steps, [p.drift.distance for p in points], color=V_COLOR, label="distance")
-    left.plot(steps, [p.drift.norm for p in points], color=OKABE_ITO["sky"], linestyle="--", label="length of [V]")
-    left.axhline(points[-1].drift.vocabulary_norm, color=OKABE_ITO["black"], linewidth=0.8, linestyle=":", label="mean word's length")
+    left.plot(
+        steps,
+        [p.drift.norm for p in points],
+        color=OKABE_ITO["sky"],
+        linestyle="--",
+        label="length of [V]",
+    )
+    left.axhline(
+        points[-1].drift.vocabulary_norm,
+        color=OKABE_ITO["black"],
+        linewidth=0.8,
+        linestyle=":",
+        label="mean word's length",
+    )
     style_axes(middle, "cosine", "step", "")
-    middle.plot(steps, [p.drift.cosine_to_start for p in points], color=V_COLOR, label="to its start")
-    middle.plot(steps, [p.drift.cosine_to_category for p in points], color=CATEGORY_COLOR, linestyle="--", label=f"to '{category}'")
+    middle.plot(
+        steps, [p.drift.cosine_to_start for p in points], color=V_COLOR, label="to its start"
+    )
+    middle.plot(
+        steps,
+        [p.drift.cosine_to_category for p in points],
+        color=CATEGORY_COLOR,
+        linestyle="--",
+        label=f"to '{category}'",
+    )
     for ax in (left, middle):
         _mark_stages(ax, points)
         legend(ax)
@@ -333,11 +435,18 @@ def _mark_stages(ax: Axes, points: Sequence[DriftPoint]) -> None:
             ax.axvline(before.step, color=FAINT, linewidth=1)
 
 
-def _draw_path(ax: Axes, points: Sequence[DriftPoint], vocabulary: np.ndarray, words: Mapping[str, tuple[float, float]]) -> None:
+def _draw_path(
+    ax: Axes,
+    points: Sequence[DriftPoint],
+    vocabulary: np.ndarray,
+    words: Mapping[str, tuple[float, float]],
+) -> None:
     path = np.array([p.at for p in points])  # (n, 2)
     ax.scatter(*vocabulary.T, s=4, color=FAINT, label="vocabulary")
     ax.plot(*path.T, color=V_COLOR, linewidth=1.2)
-    ax.scatter(*path[0], marker="o", s=36, facecolor=PAPER, edgecolor=V_COLOR, zorder=3, label="[V], start")
+    ax.scatter(
+        *path[0], marker="o", s=36, facecolor=PAPER, edgecolor=V_COLOR, zorder=3, label="[V], start"
+    )
     ax.scatter(*path[-1], marker="*", s=80, color=V_COLOR, zorder=3, label="[V], end")
     for word, (x, y) in words.items():
         ax.scatter([x], [y], s=14, color=CATEGORY_COLOR, zorder=2)
@@ -349,6 +458,8 @@ def drift_alt(points: Sequence[DriftPoint]) -> str:
     """The drift in words and numbers."""
     last = points[-1].drift
     near = ", ".join(f"{word} ({cosine:.2f})" for word, cosine in last.nearest)
-    return (f"Drift of [V] over {points[-1].step} steps: it ends {last.distance:.3f} away from its start, cosine {last.cosine_to_start:.3f} "
-            f"to its start and {last.cosine_to_category:.3f} to the category; length {last.norm:.3f}, the mean word's is "
-            f"{last.vocabulary_norm:.3f}. Nearest words: {near}.")
+    return (
+        f"Drift of [V] over {points[-1].step} steps: it ends {last.distance:.3f} away from its start, cosine {last.cosine_to_start:.3f} "
+        f"to its start and {last.cosine_to_category:.3f} to the category; length {last.norm:.3f}, the mean word's is "
+        f"{last.vocabulary_norm:.3f}. Nearest words: {near}."
+    )

@@ -49,7 +49,9 @@ def map_statistics(attention: Tensor) -> Statistics:
         ValueError: another number of axes, or only one number per sample (its variance is undefined).
     """
     if attention.ndim not in (3, 4):
-        raise ValueError(f"attention must be (batch, heads, pixels), or that and tokens, got shape {tuple(attention.shape)}")
+        raise ValueError(
+            f"attention must be (batch, heads, pixels), or that and tokens, got shape {tuple(attention.shape)}"
+        )
     flat = attention.float().flatten(1, 2)  # (b, h*q) or (b, h*q, n)
     if flat.shape[1] < 2:
         raise ValueError("the variance of a map needs at least two numbers: heads x pixels is 1")
@@ -74,7 +76,11 @@ class Penalty(NamedTuple):
 
 
 def regularizer(
-    v: Statistics, category: Statistics, lambda_mu: float, lambda_sigma: float, reduction: str = "sum"
+    v: Statistics,
+    category: Statistics,
+    lambda_mu: float,
+    lambda_sigma: float,
+    reduction: str = "sum",
 ) -> Penalty:
     """How far the map of [V] is from the category's (paper eq. 4, summed over the batch as the authors do).
 
@@ -87,9 +93,13 @@ def regularizer(
         ValueError: unequal shapes, a negative weight or an unknown reduction.
     """
     if v.mean.shape != category.mean.shape or v.mean.ndim != 2:
-        raise ValueError(f"statistics must both be (layers, batch), got {tuple(v.mean.shape)} and {tuple(category.mean.shape)}")
+        raise ValueError(
+            f"statistics must both be (layers, batch), got {tuple(v.mean.shape)} and {tuple(category.mean.shape)}"
+        )
     if lambda_mu < 0 or lambda_sigma < 0:
-        raise ValueError(f"lambda_mu and lambda_sigma must not be negative, got {lambda_mu} and {lambda_sigma}")
+        raise ValueError(
+            f"lambda_mu and lambda_sigma must not be negative, got {lambda_mu} and {lambda_sigma}"
+        )
     if reduction not in ("sum", "mean"):
         raise ValueError(f"unknown reduction {reduction!r}: choose 'sum' or 'mean'")
 

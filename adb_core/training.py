@@ -26,10 +26,10 @@ from torch import Tensor
 
 from .attention import CROSS, capture_attention, selection
 from .concept import Augmentation, Concept, views
-from .devices import MIXED_PRECISIONS, has_bf16
+from .concept_token import ConceptToken
 from .recipes import Recipe, Stage
 from .regularizer import Penalty, Statistics, regularizer, stack_statistics
-from .token import ConceptToken
+from .system.devices import MIXED_PRECISIONS, has_bf16
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -62,14 +62,27 @@ class Learner:
         TrainingError: a base model in half precision.
     """
 
-    def __init__(self, base: Base, concept: Concept, recipe: Recipe, *, seed: int = 0, view_count: int = 16,
-                 augmentation: Augmentation = Augmentation(), in_place: bool = False):
+    def __init__(
+        self,
+        base: Base,
+        concept: Concept,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        view_count: int = 16,
+        augmentation: Augmentation = Augmentation(),
+        in_place: bool = False,
+    ):
         self.base, self.concept, self.recipe, self.seed = base, concept, recipe, seed
         self.view_count, self.augmentation = view_count, augmentation
         if base.dtype != torch.float32:
-            raise TrainingError(f"the base model is in {str(base.dtype).removeprefix('torch.')}, too coarse for small steps: load it without dtype; mixed precision is the accelerator's")
+            raise TrainingError(
+                f"the base model is in {str(base.dtype).removeprefix('torch.')}, too coarse for small steps: load it without dtype; mixed precision is the accelerator's"
+            )
         self.base_digest = fingerprint(base)
-        self.token = ConceptToken(base, concept.placeholder, concept.category, recipe.init, recipe.vectors)
+        self.token = ConceptToken(
+            base, concept.placeholder, concept.category, recipe.init, recipe.vectors
+        )
         for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
             for ids in self.token.tokenize([self.prompt(p) for p in stage.prompts]):
                 self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
@@ -78,7 +91,9 @@ class Learner:
 
     def prompt(self, template: str) -> str:
         """Fill ``{}`` with "[V] category" (or what the recipe's subject says)."""
-        subject = self.recipe.subject.format(v=self.concept.placeholder, category=self.concept.category)
+        subject = self.recipe.subject.format(
+            v=self.concept.placeholder, category=self.concept.category
+        )
         return template.format(subject)
 
     def parameters(self, stage: Stage) -> dict[str, torch.nn.Parameter]:
@@ -103,21 +118,35 @@ def fingerprint(base: Base) -> str:
     for module in (base.text_encoder, base.vae, base.unet):
         for name, tensor in module.state_dict().items():
             flat = tensor.reshape(-1)
-            digest.update(f"{name} {tuple(tensor.shape)}".encode() + flat[:: max(1, len(flat) // 16)].float().cpu().numpy().tobytes())
+            digest.update(
+                f"{name} {tuple(tensor.shape)}".encode()
+                + flat[:: max(1, len(flat) // 16)].float().cpu().numpy().tobytes()
+            )
     for config in (base.vae.config, base.unet.config, base.scheduler.config):
         # diffusers keeps notes of its own under "_...", in an order that changes from process to process
-        digest.update(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}, sort_keys=True, default=str).encode())
+        digest.update(
+            json.dumps(
+                {k: v for k, v in config.items() if not k.startswith("_")},
+                sort_keys=True,
+                default=str,
+            ).encode()
+        )
     return digest.hexdigest()[:16]
 
 
 @torch.no_grad()
-def encode_views(base: Base, concept: Concept, count: int, seed: int, augmentation: Augmentation, batch: int = 16) -> tuple[Tensor, Tensor]:
+def encode_views(
+    base: Base, concept: Concept, count: int, seed: int, augmentation: Augmentation, batch: int = 16
+) -> tuple[Tensor, Tensor]:
     """Decode, augment and encode every photo once: scaled posterior means and deviations, (K * n, 4, h, w)."""
     size = base.unet.config.sample_size * 2 ** (len(base.vae.config.block_out_channels) - 1)
     pixels = torch.from_numpy(views(concept.images, size, count, seed, augmentation))
     means, deviations = [], []
     for start in range(0, len(pixels), batch):
-        part = pixels[start : start + batch].to(base.device).permute(0, 3, 1, 2).to(base.dtype) / 127.5 - 1
+        part = (
+            pixels[start : start + batch].to(base.device).permute(0, 3, 1, 2).to(base.dtype) / 127.5
+            - 1
+        )
         posterior = base.vae.encode(part).latent_dist
         means.append(posterior.mean.float())
         deviations.append(posterior.std.float())
@@ -139,14 +168,24 @@ class Batch:
     timesteps: Tensor
 
 
-def draw_batch(means: Tensor, deviations: Tensor, prompt_count: int, size: int, steps: int, rng: np.random.Generator) -> Batch:
+def draw_batch(
+    means: Tensor,
+    deviations: Tensor,
+    prompt_count: int,
+    size: int,
+    steps: int,
+    rng: np.random.Generator,
+) -> Batch:
     """Draw a batch on the CPU's generator, so that every device sees the same one."""
     rows = rng.integers(len(means), size=size)
     prompts = rng.integers(prompt_count, size=size)
     timesteps = torch.from_numpy(rng.integers(steps, size=size))
     generator = torch.Generator().manual_seed(int(rng.integers(2**63 - 1)))
     picked = torch.from_numpy(rows).to(means.device)
-    spread, noise = (torch.randn((size, *means.shape[1:]), generator=generator).to(means.device) for _ in range(2))
+    spread, noise = (
+        torch.randn((size, *means.shape[1:]), generator=generator).to(means.device)
+        for _ in range(2)
+    )
     latents = means[picked] + deviations[picked] * spread
     return Batch(rows, prompts, latents, noise, timesteps.to(means.device))
 
@@ -167,7 +206,9 @@ def diffusion_target(scheduler, latents: Tensor, noise: Tensor, timesteps: Tenso
         return noise
     if kind == "v_prediction":
         return scheduler.get_velocity(latents, noise, timesteps)
-    raise TrainingError(f"prediction type {kind!r} is not supported: use an epsilon or v_prediction model")
+    raise TrainingError(
+        f"prediction type {kind!r} is not supported: use an epsilon or v_prediction model"
+    )
 
 
 # ---------------------------------------------------------------- what a step reports
@@ -207,7 +248,13 @@ class StepRecord:
 # ---------------------------------------------------------------- the engine
 
 
-def make_accelerator(device: torch.device, mixed_precision: str | None = None, *, trackers=None, folder: str | None = None) -> Accelerator:
+def make_accelerator(
+    device: torch.device,
+    mixed_precision: str | None = None,
+    *,
+    trackers=None,
+    folder: str | None = None,
+) -> Accelerator:
     """Accelerate's engine for a device.
 
     Args:
@@ -225,17 +272,28 @@ def make_accelerator(device: torch.device, mixed_precision: str | None = None, *
 
     mixed_precision = mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if mixed_precision not in MIXED_PRECISIONS:
-        raise TrainingError(f"mixed precision {mixed_precision!r}: choose one of {', '.join(MIXED_PRECISIONS)}")
+        raise TrainingError(
+            f"mixed precision {mixed_precision!r}: choose one of {', '.join(MIXED_PRECISIONS)}"
+        )
     if mixed_precision == "auto":
         mixed_precision = "bf16" if has_bf16(device) else "no"
     if mixed_precision == "fp16" and device.type == "cpu":
         raise TrainingError("mixed precision 'fp16' needs a GPU: use auto, bf16 or no")
     if isinstance(trackers, str) and importlib.util.find_spec(trackers) is None:
-        raise TrainingError(f"logging to {trackers!r} needs a package that is not installed: pip install {trackers}")
+        raise TrainingError(
+            f"logging to {trackers!r} needs a package that is not installed: pip install {trackers}"
+        )
     try:
-        return Accelerator(mixed_precision=mixed_precision, cpu=device.type == "cpu", log_with=trackers, project_dir=folder)
+        return Accelerator(
+            mixed_precision=mixed_precision,
+            cpu=device.type == "cpu",
+            log_with=trackers,
+            project_dir=folder,
+        )
     except ValueError as error:
-        raise TrainingError(f"mixed precision {mixed_precision!r}: {' '.join(str(error).split())}") from error
+        raise TrainingError(
+            f"mixed precision {mixed_precision!r}: {' '.join(str(error).split())}"
+        ) from error
 
 
 class _Words:
@@ -243,7 +301,9 @@ class _Words:
 
     def __init__(self, learner: Learner, stage: Stage):
         self.token, self.moving = learner.token, "embedding" in stage.train
-        self.ids = learner.token.tokenize([learner.prompt(p) for p in stage.prompts])  # (prompts, k)
+        self.ids = learner.token.tokenize(
+            [learner.prompt(p) for p in stage.prompts]
+        )  # (prompts, k)
         self.selection = self._selection()
         with torch.no_grad():
             self.fixed = None if self.moving else self.token.encode(self.ids)
@@ -258,7 +318,9 @@ class _Words:
             except ValueError:
                 groups.append([v])
         n = min(len(g) for g in groups)
-        return torch.stack([selection(self.ids.shape[1], g[:n]) for g in groups]).to(self.ids.device)
+        return torch.stack([selection(self.ids.shape[1], g[:n]) for g in groups]).to(
+            self.ids.device
+        )
 
     def states(self, prompts: np.ndarray) -> Tensor:
         """(b, k, d) for prompt numbers (b,)."""
@@ -283,16 +345,33 @@ class _Prior:
         pipeline = base.pipeline()
         latents = []
         for start in range(0, count, 8):
-            generators = [torch.Generator().manual_seed(learner.seed * 1000 + k) for k in range(start, min(start + 8, count))]
-            latents.append(pipeline([prompt] * len(generators), num_inference_steps=20, guidance_scale=5.0,
-                                    generator=generators, output_type="latent").images.float())
+            generators = [
+                torch.Generator().manual_seed(learner.seed * 1000 + k)
+                for k in range(start, min(start + 8, count))
+            ]
+            latents.append(
+                pipeline(
+                    [prompt] * len(generators),
+                    num_inference_steps=20,
+                    guidance_scale=5.0,
+                    generator=generators,
+                    output_type="latent",
+                ).images.float()
+            )
         ids = learner.token.tokenize([prompt])
         return cls(torch.cat(latents), learner.token.encode(ids))
 
 
 def train_stage(
-    learner: Learner, stage: Stage, *, accelerator: Accelerator | None = None, accumulation: int = 1,
-    watch: bool = True, path: str | None = None, optimizer: torch.optim.Optimizer | None = None, start: int = 0,
+    learner: Learner,
+    stage: Stage,
+    *,
+    accelerator: Accelerator | None = None,
+    accumulation: int = 1,
+    watch: bool = True,
+    path: str | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    start: int = 0,
 ) -> Iterator[StepRecord]:
     """Train one stage, one yield per optimizer step.
 
@@ -328,20 +407,40 @@ def train_stage(
             parameter.requires_grad_(True)
         for step in range(start, stage.steps):
             began = time.perf_counter()
-            whole = draw_batch(*learner.latents, len(stage.prompts), stage.batch_size, scheduler.config.num_train_timesteps,
-                               step_rng(learner.seed, index, step))
+            whole = draw_batch(
+                *learner.latents,
+                len(stage.prompts),
+                stage.batch_size,
+                scheduler.config.num_train_timesteps,
+                step_rng(learner.seed, index, step),
+            )
             numbers, layers = [], ()
             for micro in range(accumulation):
-                chunk = _slice(whole, parts, micro * accelerator.num_processes + accelerator.process_index)
-                loss, report, layers = _losses(learner, stage, words, prior, chunk, accelerator, parts, capture_needed, path)
+                chunk = _slice(
+                    whole, parts, micro * accelerator.num_processes + accelerator.process_index
+                )
+                loss, report, layers = _losses(
+                    learner, stage, words, prior, chunk, accelerator, parts, capture_needed, path
+                )
                 accelerator.backward(loss / accumulation)
                 numbers.append(report)
-            grad_norm = _apply(accelerator, optimizer, list(parameters.values()), stage.max_grad_norm)
+            grad_norm = _apply(
+                accelerator, optimizer, list(parameters.values()), stage.max_grad_norm
+            )
             if step + 1 == stage.steps:
                 check_finite(learner, stage)
                 if words.moving:
                     learner.token.bake()
-            yield _record(stage, step, torch.stack(numbers).mean(0), grad_norm, layers, optimizer, began, accelerator)
+            yield _record(
+                stage,
+                step,
+                torch.stack(numbers).mean(0),
+                grad_norm,
+                layers,
+                optimizer,
+                began,
+                accelerator,
+            )
 
 
 def batch_parts(stage: Stage, processes: int, accumulation: int) -> int:
@@ -352,7 +451,9 @@ def batch_parts(stage: Stage, processes: int, accumulation: int) -> int:
     """
     parts = processes * accumulation
     if stage.batch_size % parts:
-        raise TrainingError(f"stage {stage.name!r}: batch size {stage.batch_size} does not divide by {processes} processes x {accumulation} micro-batches: change one of them")
+        raise TrainingError(
+            f"stage {stage.name!r}: batch size {stage.batch_size} does not divide by {processes} processes x {accumulation} micro-batches: change one of them"
+        )
     return parts
 
 
@@ -364,7 +465,9 @@ def check_finite(learner: Learner, stage: Stage) -> None:
     """
     for name, parameter in learner.parameters(stage).items():
         if not bool(torch.isfinite(parameter).all()):
-            raise TrainingError(f"stage {stage.name!r} made {name} infinite or not a number: {_lower(stage)}")
+            raise TrainingError(
+                f"stage {stage.name!r} made {name} infinite or not a number: {_lower(stage)}"
+            )
 
 
 def _lower(stage: Stage) -> str:
@@ -382,16 +485,28 @@ def make_optimizer(learner: Learner, stage: Stage) -> torch.optim.AdamW:
     named = learner.parameters(stage)
     row = [p for n, p in named.items() if n == "token.rows"]
     rest = [p for n, p in named.items() if n != "token.rows"]
-    groups = [{"params": p, "lr": lr} for p, lr in ((row, stage.embedding_lr or stage.lr), (rest, stage.lr)) if p]
+    groups = [
+        {"params": p, "lr": lr}
+        for p, lr in ((row, stage.embedding_lr or stage.lr), (rest, stage.lr))
+        if p
+    ]
     fused = learner.base.device.type in ("cpu", "cuda")  # one pass over the weights instead of six
-    return torch.optim.AdamW(groups, betas=stage.betas, weight_decay=stage.weight_decay, eps=stage.eps, fused=fused)
+    return torch.optim.AdamW(
+        groups, betas=stage.betas, weight_decay=stage.weight_decay, eps=stage.eps, fused=fused
+    )
 
 
 def _slice(batch: Batch, parts: int, part: int) -> Batch:
     """One of ``parts`` equal pieces of a batch."""
     n = len(batch.rows) // parts
     piece = slice(part * n, (part + 1) * n)
-    return Batch(batch.rows[piece], batch.prompts[piece], batch.latents[piece], batch.noise[piece], batch.timesteps[piece])
+    return Batch(
+        batch.rows[piece],
+        batch.prompts[piece],
+        batch.latents[piece],
+        batch.noise[piece],
+        batch.timesteps[piece],
+    )
 
 
 def _losses(learner, stage, words, prior, batch, accelerator, parts, capture_needed, path):
@@ -402,7 +517,11 @@ def _losses(learner, stage, words, prior, batch, accelerator, parts, capture_nee
     with accelerator.autocast():
         states = words.states(batch.prompts)  # (b, k, d)
         chosen = words.selection[torch.from_numpy(batch.prompts).to(noisy.device)]  # (b, k, n)
-        reading = capture_attention(learner.unet, chosen, grad=stage.regularized, path=path) if capture_needed else nullcontext()
+        reading = (
+            capture_attention(learner.unet, chosen, grad=stage.regularized, path=path)
+            if capture_needed
+            else nullcontext()
+        )
         with reading as capture:
             predicted = learner.unet(noisy, batch.timesteps, encoder_hidden_states=states).sample
     diffusion = F.mse_loss(predicted.float(), target.float())
@@ -422,23 +541,36 @@ def _losses(learner, stage, words, prior, batch, accelerator, parts, capture_nee
         prior_loss = _prior_loss(learner, prior, batch, accelerator)
         loss = loss + stage.prior_weight * prior_loss
     scale = parts if stage.reduction == "sum" else 1
-    head = torch.stack([loss, diffusion, penalty.mean_part * scale, penalty.var_part * scale, prior_loss]).detach()
+    head = torch.stack(
+        [loss, diffusion, penalty.mean_part * scale, penalty.var_part * scale, prior_loss]
+    ).detach()
     return loss, torch.cat([head, *_flat(v), *_flat(category)]), layers
 
 
 def _flat(statistics: Statistics | None) -> list[Tensor]:
     """Per-layer batch means, detached: [(L,), (L,)]."""
-    return [] if statistics is None else [statistics.mean.detach().mean(1), statistics.var.detach().mean(1)]
+    return (
+        []
+        if statistics is None
+        else [statistics.mean.detach().mean(1), statistics.var.detach().mean(1)]
+    )
 
 
 def _prior_loss(learner: Learner, prior: _Prior, batch: Batch, accelerator) -> Tensor:
     """The diffusion loss on the category's own images, with the same noise and timesteps."""
     scheduler = learner.base.scheduler
-    latents = prior.latents[torch.from_numpy(batch.rows % len(prior.latents)).to(prior.latents.device)]
+    latents = prior.latents[
+        torch.from_numpy(batch.rows % len(prior.latents)).to(prior.latents.device)
+    ]
     noisy = scheduler.add_noise(latents, batch.noise, batch.timesteps)
     with accelerator.autocast():
-        predicted = learner.unet(noisy, batch.timesteps, encoder_hidden_states=prior.states.expand(len(latents), -1, -1)).sample
-    return F.mse_loss(predicted.float(), diffusion_target(scheduler, latents, batch.noise, batch.timesteps).float())
+        predicted = learner.unet(
+            noisy, batch.timesteps, encoder_hidden_states=prior.states.expand(len(latents), -1, -1)
+        ).sample
+    return F.mse_loss(
+        predicted.float(),
+        diffusion_target(scheduler, latents, batch.noise, batch.timesteps).float(),
+    )
 
 
 def _apply(accelerator, optimizer, parameters: Sequence[Tensor], max_norm: float) -> Tensor:
@@ -462,15 +594,38 @@ def _apply(accelerator, optimizer, parameters: Sequence[Tensor], max_norm: float
     return norm
 
 
-def _record(stage, step, numbers: Tensor, grad_norm: Tensor, layers, optimizer, began, accelerator) -> StepRecord:
+def _record(
+    stage, step, numbers: Tensor, grad_norm: Tensor, layers, optimizer, began, accelerator
+) -> StepRecord:
     """One transfer from the device for everything that is reported."""
-    values = accelerator.reduce(torch.cat([numbers, grad_norm.detach().reshape(1).to(numbers)]), "mean").tolist()
+    values = accelerator.reduce(
+        torch.cat([numbers, grad_norm.detach().reshape(1).to(numbers)]), "mean"
+    ).tolist()
     loss, diffusion, mean_part, var_part, prior = values[:5]
     finite = np.isfinite(loss) and (np.isfinite(values[-1]) or accelerator.scaler is not None)
     if not finite:
-        raise TrainingError(f"the loss of stage {stage.name!r} is not a number at step {step + 1}: {_lower(stage)}")
+        raise TrainingError(
+            f"the loss of stage {stage.name!r} is not a number at step {step + 1}: {_lower(stage)}"
+        )
     n = len(layers)
-    series = [tuple(values[5 + k * n : 5 + (k + 1) * n]) for k in range((len(values) - 6) // n)] if n else []
+    series = (
+        [tuple(values[5 + k * n : 5 + (k + 1) * n]) for k in range((len(values) - 6) // n)]
+        if n
+        else []
+    )
     series += [()] * (4 - len(series))
-    return StepRecord(stage.name, step + 1, stage.steps, loss, diffusion, mean_part, var_part, prior, values[-1],
-                      optimizer.param_groups[-1]["lr"], time.perf_counter() - began, layers, *series)
+    return StepRecord(
+        stage.name,
+        step + 1,
+        stage.steps,
+        loss,
+        diffusion,
+        mean_part,
+        var_part,
+        prior,
+        values[-1],
+        optimizer.param_groups[-1]["lr"],
+        time.perf_counter() - began,
+        layers,
+        *series,
+    )

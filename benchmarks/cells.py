@@ -16,11 +16,11 @@ from pathlib import Path
 
 from adb_core.base import BaseModelError, load_clip, load_judge
 from adb_core.concept import Concept
-from adb_core.files import atomic_write_json
 from adb_core.metrics import bootstrap, evaluate_result
-from adb_core.paths import data_path
 from adb_core.personalization import personalize
 from adb_core.recipes import Recipe
+from adb_core.system.files import atomic_write_json
+from adb_core.system.paths import data_path
 
 FORMAT = 1
 
@@ -49,9 +49,14 @@ def weights_digest(base) -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(model: str, plan: Recipe | None, prompts: Sequence[dict], seeds: Sequence[int]) -> str:
+def fingerprint(
+    model: str, plan: Recipe | None, prompts: Sequence[dict], seeds: Sequence[int]
+) -> str:
     """What a cell depends on besides its concept and training seed."""
-    said = json.dumps([FORMAT, model, asdict(plan) if plan else "base", list(prompts), list(seeds)], sort_keys=True)
+    said = json.dumps(
+        [FORMAT, model, asdict(plan) if plan else "base", list(prompts), list(seeds)],
+        sort_keys=True,
+    )
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
@@ -64,7 +69,17 @@ def read_cell(path: Path, wanted: str) -> dict | None:
     return cell if cell.get("fingerprint") == wanted else None
 
 
-def make_cell(path: Path, base, name: str, plan: Recipe | None, seed: int, prompts, seeds, model: str, found: dict) -> dict:
+def make_cell(
+    path: Path,
+    base,
+    name: str,
+    plan: Recipe | None,
+    seed: int,
+    prompts,
+    seeds,
+    model: str,
+    found: dict,
+) -> dict:
     """The cell at ``path``, made if it is not there. ``plan`` None measures the base model."""
     wanted = fingerprint(model, plan, prompts, seeds)
     cell = read_cell(path, wanted)
@@ -76,10 +91,15 @@ def make_cell(path: Path, base, name: str, plan: Recipe | None, seed: int, promp
     trained = time.perf_counter()
     cell = evaluate_result(result, prompts, seeds, concept=concept, **found)
     cell |= {
-        "fingerprint": wanted, "train_seed": seed, "settings": asdict(plan) if plan else None,
-        "effort": {"train_seconds": trained - began, "measure_seconds": time.perf_counter() - trained,
-                   "steps": sum(s.steps for s in plan.stages) if plan else 0,
-                   "samples": sum(s.steps * s.batch_size for s in plan.stages) if plan else 0},
+        "fingerprint": wanted,
+        "train_seed": seed,
+        "settings": asdict(plan) if plan else None,
+        "effort": {
+            "train_seconds": trained - began,
+            "measure_seconds": time.perf_counter() - trained,
+            "steps": sum(s.steps for s in plan.stages) if plan else 0,
+            "samples": sum(s.steps * s.batch_size for s in plan.stages) if plan else 0,
+        },
     }
     atomic_write_json(path, cell)
     return cell
@@ -91,7 +111,12 @@ def pooled(cells: Sequence[dict], score: str):
     Returns:
         An :class:`adb_core.metrics.Interval`, or None where no cell has it.
     """
-    pairs = [(value, cell["concept"]) for cell in cells for value in cell["values"].get(score, []) if value is not None]
+    pairs = [
+        (value, cell["concept"])
+        for cell in cells
+        for value in cell["values"].get(score, [])
+        if value is not None
+    ]
     return bootstrap([v for v, _ in pairs], groups=[g for _, g in pairs]) if pairs else None
 
 
@@ -101,20 +126,38 @@ def paired(cells: Sequence[dict], others: Sequence[dict], score: str):
     What makes one concept harder than another drops out, so that this interval is narrower than
     the two scores' own. Returns an :class:`adb_core.metrics.Interval`, or None without pairs.
     """
-    by_run = {(cell["concept"], cell["train_seed"]): cell["values"].get(score, []) for cell in others}
-    pairs = [(a - b, cell["concept"]) for cell in cells
-             for a, b in zip(cell["values"].get(score, []), by_run.get((cell["concept"], cell["train_seed"]), [])) if a is not None and b is not None]
+    by_run = {
+        (cell["concept"], cell["train_seed"]): cell["values"].get(score, []) for cell in others
+    }
+    pairs = [
+        (a - b, cell["concept"])
+        for cell in cells
+        for a, b in zip(
+            cell["values"].get(score, []), by_run.get((cell["concept"], cell["train_seed"]), [])
+        )
+        if a is not None and b is not None
+    ]
     return bootstrap([d for d, _ in pairs], groups=[g for _, g in pairs]) if pairs else None
 
 
 def table(rows: dict[str, Sequence[dict]], columns: dict[str, str]) -> str:
     """A Markdown table: one row a recipe, one column a score (name -> title), mean [low, high]."""
-    return rule({name: [pooled(cells, score) for score in columns] for name, cells in rows.items()}, list(columns.values()))
+    return rule(
+        {name: [pooled(cells, score) for score in columns] for name, cells in rows.items()},
+        list(columns.values()),
+    )
 
 
 def rule(found: dict[str, list], titles: Sequence[str], sign: str = "") -> str:
     """A Markdown table of intervals, None where there is none; ``sign`` "+" writes it before positive numbers too."""
     lines = ["| recipe | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
     for name, row in found.items():
-        lines.append(f"| {name} | " + " | ".join(f"{i.mean:{sign}.3f} [{i.low:{sign}.3f}, {i.high:{sign}.3f}]" if i else "-" for i in row) + " |")
+        lines.append(
+            f"| {name} | "
+            + " | ".join(
+                f"{i.mean:{sign}.3f} [{i.low:{sign}.3f}, {i.high:{sign}.3f}]" if i else "-"
+                for i in row
+            )
+            + " |"
+        )
     return "\n".join(lines)

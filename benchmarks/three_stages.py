@@ -11,17 +11,19 @@ import argparse
 import statistics
 
 import torch
+from timing import bundled_base, clock, machine, verdict
 
 from adb_core.concept import Concept
 from adb_core.personalization import personalize
 from adb_core.recipes import RECIPES
-from timing import bundled_base, clock, machine, verdict
 
 BAR = 60.0  # seconds, two CPU cores
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--concept", default="pico")
     parser.add_argument("--recipe", choices=RECIPES, default="attndreambooth")
@@ -38,9 +40,14 @@ def main() -> None:
         def count(record, stages=stages):
             stages[record.stage] = stages.get(record.stage, 0.0) + record.seconds
 
-        times.append(clock(lambda: personalize(base, concept, args.recipe, on_step=count), base.device))
+        times.append(
+            clock(lambda: personalize(base, concept, args.recipe, on_step=count), base.device)
+        )
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())
-        print(f"run {number + 1}: {times[-1]:6.1f} s ({parts}, the rest {times[-1] - sum(stages.values()):.1f})", flush=True)
+        print(
+            f"run {number + 1}: {times[-1]:6.1f} s ({parts}, the rest {times[-1] - sum(stages.values()):.1f})",
+            flush=True,
+        )
     middle = statistics.median(times)
     print(f"median {middle:.1f} s ({min(times):.1f} to {max(times):.1f}): {verdict(middle, BAR)} s")
 

@@ -26,7 +26,9 @@ class Ratio(NamedTuple):
 def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
     """Round by round, how many times as long as the reference; median and quartiles over the rounds."""
     if len(times) != len(reference) or not len(times):
-        raise ValueError(f"both sides need the same number of rounds, got {len(times)} and {len(reference)}")
+        raise ValueError(
+            f"both sides need the same number of rounds, got {len(times)} and {len(reference)}"
+        )
     each = np.asarray(times, float) / np.asarray(reference, float)
     low, median, high = np.quantile(each, [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high))
@@ -49,7 +51,9 @@ def clock(action: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def interleave(sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2) -> dict[str, list[float]]:
+def interleave(
+    sides: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warmup: int = 2
+) -> dict[str, list[float]]:
     """Time every side once a round; whoever goes first changes from round to round.
 
     A machine that slows down for a while then slows all sides alike.
@@ -68,7 +72,11 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int, device: t
 
 def machine(device: torch.device) -> str:
     """One line on what this was measured on."""
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     return f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 

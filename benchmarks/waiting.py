@@ -18,7 +18,11 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-SETTINGS: dict[str, dict[str, str]] = {"default": {}, "PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"}, "one thread": {"OMP_NUM_THREADS": "1"}}
+SETTINGS: dict[str, dict[str, str]] = {
+    "default": {},
+    "PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
 BUSY = "while True: sum(k * k for k in range(10**6))"
 CHILD = """
 import sys, time
@@ -54,9 +58,20 @@ def company(busy: bool):
 
 def measure(setting: dict[str, str], copies: int, seconds: float) -> float:
     """Mean training steps a second of each of ``copies`` programs that run together."""
-    env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")} | setting
-    children = [subprocess.Popen([sys.executable, "-c", CHILD, str(seconds)], env=env, text=True, stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(copies)]
+    env = {
+        k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")
+    } | setting
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(seconds)],
+            env=env,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(copies)
+    ]
     for child in children:
         child.stdout.readline()
     for child in children:
@@ -66,20 +81,33 @@ def measure(setting: dict[str, str], copies: int, seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    for where, copies, busy in (("alone", 1, False), ("two at a time", 2, False), ("beside a busy program", 1, True)):
+    for where, copies, busy in (
+        ("alone", 1, False),
+        ("two at a time", 2, False),
+        ("beside a busy program", 1, True),
+    ):
         rates: dict[str, list[float]] = {name: [] for name in SETTINGS}
         for _ in range(args.rounds):
             for name, setting in SETTINGS.items():
                 with company(busy):
                     rates[name].append(measure(setting, copies, args.seconds))
-        print(f"{where}, steps a second of each: " + ", ".join(f"{name} {statistics.median(r):.2f}" for name, r in rates.items()), flush=True)
+        print(
+            f"{where}, steps a second of each: "
+            + ", ".join(f"{name} {statistics.median(r):.2f}" for name, r in rates.items()),
+            flush=True,
+        )
         for name in list(SETTINGS)[1:]:
             ratios = sorted(b / a for a, b in zip(rates["default"], rates[name]))
-            print(f"  {name} / default {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]", flush=True)
+            print(
+                f"  {name} / default {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -32,20 +32,28 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from cells import prompt_set, tools
 from PIL import Image
+from timing import bundled_base, clock, machine, ratio
 
 from adb_core.attention import CROSS, capture_attention, selection
 from adb_core.concept import Augmentation, Concept, read_image, view, views
+from adb_core.concept_token import ConceptToken
 from adb_core.generation import generate
 from adb_core.metrics import score_pictures
-from adb_core.paths import data_path
 from adb_core.personalization import Result
 from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
-from adb_core.token import ConceptToken
-from adb_core.training import Learner, diffusion_target, draw_batch, encode_views, make_accelerator, step_rng, train_stage
-from cells import prompt_set, tools
-from timing import bundled_base, clock, machine, ratio
+from adb_core.system.paths import data_path
+from adb_core.training import (
+    Learner,
+    diffusion_target,
+    draw_batch,
+    encode_views,
+    make_accelerator,
+    step_rng,
+    train_stage,
+)
 
 SEED, VIEWS, BAR = 0, 16, 2.0
 
@@ -62,8 +70,10 @@ class Habits:
 
 
 SAVINGS = {
-    "self-attention by the fused kernel": "explicit_self", "only the columns that are used": "all_columns",
-    "text encoder once per prompt": "text_every_step", "VAE once per view": "vae_every_step",
+    "self-attention by the fused kernel": "explicit_self",
+    "only the columns that are used": "all_columns",
+    "text encoder once per prompt": "text_every_step",
+    "VAE once per view": "vae_every_step",
     "images decoded once": "decode_every_step",
 }
 
@@ -77,10 +87,15 @@ class Explicit:
     def __init__(self, name: str, store: dict | None):
         self.name, self.store = name, store
 
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+    def __call__(
+        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
+    ):
         text = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (b, q, h*c) -> (b*h, q, c)
-        key, value = attn.head_to_batch_dim(attn.to_k(text)), attn.head_to_batch_dim(attn.to_v(text))  # (b*h, k, c)
+        key, value = (
+            attn.head_to_batch_dim(attn.to_k(text)),
+            attn.head_to_batch_dim(attn.to_v(text)),
+        )  # (b*h, k, c)
         probs = attn.get_attention_scores(query, key, attention_mask)  # (b*h, q, k)
         if self.store is not None:
             self.store[self.name] = probs.float().unflatten(0, (-1, attn.heads))  # (b, h, q, k)
@@ -91,7 +106,14 @@ class Explicit:
 class PlainRun:
     """The three stages, written down as they come to mind."""
 
-    def __init__(self, base, concept: Concept, plan: Recipe, habits: Habits = Habits(), folder: Path | None = None):
+    def __init__(
+        self,
+        base,
+        concept: Concept,
+        plan: Recipe,
+        habits: Habits = Habits(),
+        folder: Path | None = None,
+    ):
         self.base, self.concept, self.plan, self.habits = base, concept, plan, habits
         self.folder = folder or data_path("concepts", concept.name)
         self.maps: dict[str, torch.Tensor] = {}
@@ -99,18 +121,30 @@ class PlainRun:
     def parts(self) -> Iterator[str]:
         """Run, pausing after the preparation and after every stage."""
         base, concept = self.base, self.concept
-        self.token = ConceptToken(base, concept.placeholder, concept.category, self.plan.init, self.plan.vectors)
+        self.token = ConceptToken(
+            base, concept.placeholder, concept.category, self.plan.init, self.plan.vectors
+        )
         self.unet = copy.deepcopy(base.unet)
         self._set_processors()
-        self.size = base.unet.config.sample_size * 2 ** (len(base.vae.config.block_out_channels) - 1)
+        self.size = base.unet.config.sample_size * 2 ** (
+            len(base.vae.config.block_out_channels) - 1
+        )
         self.files = sorted(p for p in self.folder.iterdir() if p.suffix in (".png", ".jpg"))
         if not self.habits.decode_every_step:
             self.views = views(concept.images, self.size, VIEWS, SEED)
         if not self.habits.vae_every_step:
             self.latents = encode_views(base, concept, VIEWS, SEED, Augmentation())
-        shape = (VIEWS * len(self.files), 4, base.unet.config.sample_size, base.unet.config.sample_size)
+        shape = (
+            VIEWS * len(self.files),
+            4,
+            base.unet.config.sample_size,
+            base.unet.config.sample_size,
+        )
         # With mean 0 and deviation 1 the engine's draw gives the posterior's own noise.
-        self.draws_from = torch.zeros(shape, device=base.device), torch.ones(shape, device=base.device)
+        self.draws_from = (
+            torch.zeros(shape, device=base.device),
+            torch.ones(shape, device=base.device),
+        )
         yield "prepare"
         for number, stage in enumerate(self.plan.stages):
             self._stage(number, stage)
@@ -127,12 +161,27 @@ class PlainRun:
 
     def _stage(self, number: int, stage: Stage) -> None:
         moving = "embedding" in stage.train
-        parameters = [self.token.rows] if moving else [
-            p for n, p in self.unet.named_parameters() if "unet" in stage.train or ".attn2." in n]
-        subject = self.plan.subject.format(v=self.concept.placeholder, category=self.concept.category)
+        parameters = (
+            [self.token.rows]
+            if moving
+            else [
+                p
+                for n, p in self.unet.named_parameters()
+                if "unet" in stage.train or ".attn2." in n
+            ]
+        )
+        subject = self.plan.subject.format(
+            v=self.concept.placeholder, category=self.concept.category
+        )
         ids = self.token.tokenize([p.format(subject) for p in stage.prompts])  # (prompts, k)
         fixed = None if moving or self.habits.text_every_step else self.token.encode(ids)
-        optimizer = torch.optim.AdamW(parameters, lr=stage.lr, betas=stage.betas, weight_decay=stage.weight_decay, eps=stage.eps)
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=stage.lr,
+            betas=stage.betas,
+            weight_decay=stage.weight_decay,
+            eps=stage.eps,
+        )
         with ExitStack() as stack:
             if moving:
                 stack.enter_context(self.token.trainable())
@@ -150,17 +199,33 @@ class PlainRun:
 
     def _loss(self, stage: Stage, number: int, step: int, ids, fixed) -> torch.Tensor:
         scheduler = self.base.scheduler
-        draw = draw_batch(*self.draws_from, len(stage.prompts), stage.batch_size, scheduler.config.num_train_timesteps,
-                          step_rng(SEED, number, step))
+        draw = draw_batch(
+            *self.draws_from,
+            len(stage.prompts),
+            stage.batch_size,
+            scheduler.config.num_train_timesteps,
+            step_rng(SEED, number, step),
+        )
         latents = self._latents(draw.rows, draw.latents)
         states = self._states(ids, fixed, draw.prompts)  # (b, k, d)
         noisy = scheduler.add_noise(latents, draw.noise, draw.timesteps)
         positions = [self.token.positions(ids[p]) for p in draw.prompts]
         predicted, v, category = self._predict(noisy, draw.timesteps, states, positions)
-        loss = F.mse_loss(predicted, diffusion_target(scheduler, latents, draw.noise, draw.timesteps))
+        loss = F.mse_loss(
+            predicted, diffusion_target(scheduler, latents, draw.noise, draw.timesteps)
+        )
         if not stage.regularized:
             return loss
-        return loss + regularizer(stack_statistics(v), stack_statistics(category), stage.lambda_mu, stage.lambda_sigma, stage.reduction).total
+        return (
+            loss
+            + regularizer(
+                stack_statistics(v),
+                stack_statistics(category),
+                stage.lambda_mu,
+                stage.lambda_sigma,
+                stage.reduction,
+            ).total
+        )
 
     def _states(self, ids, fixed, prompts: np.ndarray) -> torch.Tensor:
         picked = torch.from_numpy(prompts).to(ids.device)
@@ -173,11 +238,17 @@ class PlainRun:
 
     @torch.no_grad()
     def _latents(self, rows: np.ndarray, spread: torch.Tensor) -> torch.Tensor:
-        pixels = np.stack([self._pixels(int(r)) for r in rows]) if self.habits.decode_every_step else self.views[rows]
+        pixels = (
+            np.stack([self._pixels(int(r)) for r in rows])
+            if self.habits.decode_every_step
+            else self.views[rows]
+        )
         if not self.habits.vae_every_step:
             means, deviations = (x[torch.from_numpy(rows).to(x.device)] for x in self.latents)
             return means + deviations * spread
-        batch = torch.from_numpy(pixels).to(self.base.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        batch = (
+            torch.from_numpy(pixels).to(self.base.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        )
         posterior = self.base.vae.encode(batch).latent_dist
         return (posterior.mean + posterior.std * spread) * self.base.vae.config.scaling_factor
 
@@ -198,7 +269,10 @@ class PlainRun:
         kept = list(self.maps.values())
 
         def column(which: int) -> list[torch.Tensor]:
-            return [torch.stack([m[b][..., pair[which]].mean(-1) for b, pair in enumerate(positions)]) for m in kept]
+            return [
+                torch.stack([m[b][..., pair[which]].mean(-1) for b, pair in enumerate(positions)])
+                for m in kept
+            ]
 
         return predicted, column(0), column(1)
 
@@ -246,13 +320,18 @@ def flat_weights(rows, unet) -> torch.Tensor:
 
 def scaled(plan: Recipe, scale: float) -> Recipe:
     """The same recipe with a share of its steps."""
-    return replace(plan, stages=tuple(replace(s, steps=max(1, math.ceil(s.steps * scale))) for s in plan.stages))
+    return replace(
+        plan,
+        stages=tuple(replace(s, steps=max(1, math.ceil(s.steps * scale))) for s in plan.stages),
+    )
 
 
 # ---------------------------------------------------------------- measuring
 
 
-def race(makers: Mapping[str, Callable[[], object]], parts: list[str], device, turn: int = 0) -> tuple[dict, dict]:
+def race(
+    makers: Mapping[str, Callable[[], object]], parts: list[str], device, turn: int = 0
+) -> tuple[dict, dict]:
     """Run all sides part by part in turn: (runs, name -> {part: seconds})."""
     runs = {name: make() for name, make in makers.items()}
     steps = {name: run.parts() for name, run in runs.items()}
@@ -267,8 +346,23 @@ def race(makers: Mapping[str, Callable[[], object]], parts: list[str], device, t
 
 def peak_memory(side: str, args) -> dict[str, float]:
     """MB that a side's child process took, loading apart."""
-    command = [sys.executable, __file__, "--child", side, "--scale", str(args.memory_scale), "--threads", str(args.threads),
-               "--device", args.device, "--concept", args.concept, "--mixed-precision", args.mixed_precision, *(["--folder", str(args.folder)] if args.folder else [])]
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        side,
+        "--scale",
+        str(args.memory_scale),
+        "--threads",
+        str(args.threads),
+        "--device",
+        args.device,
+        "--concept",
+        args.concept,
+        "--mixed-precision",
+        args.mixed_precision,
+        *(["--folder", str(args.folder)] if args.folder else []),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"the {side} side's child process failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -279,7 +373,9 @@ def quality(result: Result, judge) -> dict[str, float]:
     """Text and identity of the model's pictures of the complex prompts, one each."""
     prompts = prompt_set("complex")
     images = generate(result, [entry["prompt"] for entry in prompts]).images
-    values, _ = score_pictures(images, [entry["asks"] for entry in prompts], result.learner.concept, judge=judge)
+    values, _ = score_pictures(
+        images, [entry["asks"] for entry in prompts], result.learner.concept, judge=judge
+    )
     return {name: float(values[name].mean()) for name in ("text", "identity")}
 
 
@@ -290,16 +386,27 @@ def resident(peak: bool = False) -> float:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        return int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", status.read_text())[1]) / 2**10
+        return (
+            int(re.search(rf"{'VmHWM' if peak else 'VmRSS'}:\s+(\d+)", status.read_text())[1])
+            / 2**10
+        )
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
-def child(side: str, base, concept: Concept, plan: Recipe, precision: str, folder: Path | None) -> None:
+def child(
+    side: str, base, concept: Concept, plan: Recipe, precision: str, folder: Path | None
+) -> None:
     """Run one side and print its memory in MB: of the process before training, and what the peak of training added."""
     before = resident()
-    for _ in (EngineRun(base, concept, plan, precision) if side == "engine" else PlainRun(base, concept, plan, folder=folder)).parts():
+    for _ in (
+        EngineRun(base, concept, plan, precision)
+        if side == "engine"
+        else PlainRun(base, concept, plan, folder=folder)
+    ).parts():
         pass
     found = {"loaded": before, "added": resident(peak=True) - before}
     if base.device.type == "cuda":
@@ -307,79 +414,161 @@ def child(side: str, base, concept: Concept, plan: Recipe, precision: str, folde
     print(json.dumps(found))
 
 
-def print_shares(base, concept: Concept, plan: Recipe, parts: list[str], precision: str, folder: Path | None) -> None:
+def print_shares(
+    base, concept: Concept, plan: Recipe, parts: list[str], precision: str, folder: Path | None
+) -> None:
     """What each saving alone takes off the plain loop."""
-    makers = {"plain": lambda: PlainRun(base, concept, plan, folder=folder), "engine": lambda: EngineRun(base, concept, plan, precision)}
+    makers = {
+        "plain": lambda: PlainRun(base, concept, plan, folder=folder),
+        "engine": lambda: EngineRun(base, concept, plan, precision),
+    }
     for name, field in SAVINGS.items():
-        makers[name] = lambda field=field: PlainRun(base, concept, plan, replace(Habits(), **{field: False}), folder)
+        makers[name] = lambda field=field: PlainRun(
+            base, concept, plan, replace(Habits(), **{field: False}), folder
+        )
     _, times = race(makers, parts, base.device)
     # Preparation is paid once, whatever the steps; a share of the steps would overstate it.
-    totals = {name: sum(seconds for part, seconds in by_part.items() if part != "prepare") for name, by_part in times.items()}
+    totals = {
+        name: sum(seconds for part, seconds in by_part.items() if part != "prepare")
+        for name, by_part in times.items()
+    }
     gain = totals["plain"] - totals["engine"]
-    print(f"\neach saving alone, steps only, {sum(s.steps for s in plan.stages)} steps (plain {totals['plain']:.1f} s, engine {totals['engine']:.1f} s)")
+    print(
+        f"\neach saving alone, steps only, {sum(s.steps for s in plan.stages)} steps (plain {totals['plain']:.1f} s, engine {totals['engine']:.1f} s)"
+    )
     for name in SAVINGS:
         saved = totals["plain"] - totals[name]
-        print(f"  {name:36s} {saved:+7.2f} s   {100 * saved / gain if gain else 0:5.0f} % of the difference")
+        print(
+            f"  {name:36s} {saved:+7.2f} s   {100 * saved / gain if gain else 0:5.0f} % of the difference"
+        )
 
 
 def enlarged(concept: Concept, side: int, folder: Path) -> Path:
     """The concept's pictures as JPEG photos of ``side`` pixels a side, as a camera would have left them."""
     for number, image in enumerate(concept.images):
-        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.jpg", quality=92)
+        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(
+            folder / f"{number:02d}.jpg", quality=92
+        )
     return folder
 
 
 def compare(args, base, concept: Concept, plan: Recipe) -> None:
     """Race both sides and print everything."""
     parts = ["prepare", *(s.name for s in plan.stages)]
-    print(f"{machine(base.device)}, the engine in {make_accelerator(base.device, args.mixed_precision).mixed_precision.replace('no', 'float32')}")
-    makers = {"engine": lambda: EngineRun(base, concept, plan, args.mixed_precision), "plain": lambda: PlainRun(base, concept, plan, folder=args.folder)}
+    print(
+        f"{machine(base.device)}, the engine in {make_accelerator(base.device, args.mixed_precision).mixed_precision.replace('no', 'float32')}"
+    )
+    makers = {
+        "engine": lambda: EngineRun(base, concept, plan, args.mixed_precision),
+        "plain": lambda: PlainRun(base, concept, plan, folder=args.folder),
+    }
     rounds = []
     for turn in range(args.rounds):
         runs, times = race(makers, parts, base.device, turn)
         rounds.append(times)
-        print(f"round {turn + 1}: " + ", ".join(f"{name} {sum(t.values()):.1f} s" for name, t in times.items()), flush=True)
+        print(
+            f"round {turn + 1}: "
+            + ", ".join(f"{name} {sum(t.values()):.1f} s" for name, t in times.items()),
+            flush=True,
+        )
     for part in parts:
         mine, plain = ([r[name][part] for r in rounds] for name in ("engine", "plain"))
-        print(f"  {part:10s} engine {np.median(mine):7.2f} s   plain {np.median(plain):7.2f} s   {ratio(plain, mine)}")
-    whole = ratio([sum(r["plain"].values()) for r in rounds], [sum(r["engine"].values()) for r in rounds])
-    print(f"plain / engine, whole run: {whole}: {'at least' if whole.median >= BAR else 'BELOW'} the bar of {BAR:g}x")
+        print(
+            f"  {part:10s} engine {np.median(mine):7.2f} s   plain {np.median(plain):7.2f} s   {ratio(plain, mine)}"
+        )
+    whole = ratio(
+        [sum(r["plain"].values()) for r in rounds], [sum(r["engine"].values()) for r in rounds]
+    )
+    print(
+        f"plain / engine, whole run: {whole}: {'at least' if whole.median >= BAR else 'BELOW'} the bar of {BAR:g}x"
+    )
     start = flat_weights(runs["engine"].learner.token.initial, base.unet)
-    apart = (runs["engine"].weights() - runs["plain"].weights()).norm() / (runs["engine"].weights() - start).norm()
+    apart = (runs["engine"].weights() - runs["plain"].weights()).norm() / (
+        runs["engine"].weights() - start
+    ).norm()
     print(f"final weights: apart by {float(apart):.1e} of the way that training moved them")
     judge = tools(base)["judge"]
     for name, made in runs.items():
-        print(f"  quality of the {name}'s pictures: " + ", ".join(f"{k} {v:.3f}" for k, v in quality(made.result(), judge).items()))
+        print(
+            f"  quality of the {name}'s pictures: "
+            + ", ".join(f"{k} {v:.3f}" for k, v in quality(made.result(), judge).items())
+        )
     memory = {side: peak_memory(side, args) for side in ("engine", "plain")}
     key = "device" if "device" in memory["engine"] else "added"
-    print(f"peak memory: engine {memory['engine'][key]:.0f} MB, plain {memory['plain'][key]:.0f} MB "
-          f"({'on the device' if key == 'device' else 'above the loaded model'}), less: {memory['engine'][key] < memory['plain'][key]}")
-    print_shares(base, concept, scaled(recipe("attndreambooth"), args.share_scale), parts, args.mixed_precision, args.folder)
+    print(
+        f"peak memory: engine {memory['engine'][key]:.0f} MB, plain {memory['plain'][key]:.0f} MB "
+        f"({'on the device' if key == 'device' else 'above the loaded model'}), less: {memory['engine'][key] < memory['plain'][key]}"
+    )
+    print_shares(
+        base,
+        concept,
+        scaled(recipe("attndreambooth"), args.share_scale),
+        parts,
+        args.mixed_precision,
+        args.folder,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the recipe's steps (default: all)")
-    parser.add_argument("--share-scale", type=float, default=0.1, help="the same where each saving is measured alone")
-    parser.add_argument("--memory-scale", type=float, default=0.05, help="the same for the memory; the peak comes early")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the recipe's steps (default: all)"
+    )
+    parser.add_argument(
+        "--share-scale",
+        type=float,
+        default=0.1,
+        help="the same where each saving is measured alone",
+    )
+    parser.add_argument(
+        "--memory-scale",
+        type=float,
+        default=0.05,
+        help="the same for the memory; the peak comes early",
+    )
     parser.add_argument("--concept", default="pico")
-    parser.add_argument("--photo-side", type=int, help="enlarge the concept's pictures (64 pixels) to JPEG photos of so many pixels a side; a phone's 12 megapixels are 3464")
+    parser.add_argument(
+        "--photo-side",
+        type=int,
+        help="enlarge the concept's pictures (64 pixels) to JPEG photos of so many pixels a side; a phone's 12 megapixels are 3464",
+    )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--mixed-precision", choices=("auto", "no", "bf16", "fp16"), default="auto", help="of the engine")
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("auto", "no", "bf16", "fp16"),
+        default="auto",
+        help="of the engine",
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--child", choices=("engine", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    base, concept, plan = bundled_base(args.device), Concept.bundled(args.concept), scaled(recipe("attndreambooth"), args.scale)
+    base, concept, plan = (
+        bundled_base(args.device),
+        Concept.bundled(args.concept),
+        scaled(recipe("attndreambooth"), args.scale),
+    )
     if args.photo_side and not args.folder:
         with tempfile.TemporaryDirectory() as folder:
             args.folder = enlarged(concept, args.photo_side, Path(folder))
-            compare(args, base, replace(concept, images=Concept.from_folder(args.folder, category=concept.category).images), plan)
+            compare(
+                args,
+                base,
+                replace(
+                    concept,
+                    images=Concept.from_folder(args.folder, category=concept.category).images,
+                ),
+                plan,
+            )
         return
     if args.folder:
-        concept = replace(concept, images=Concept.from_folder(args.folder, category=concept.category).images)
+        concept = replace(
+            concept, images=Concept.from_folder(args.folder, category=concept.category).images
+        )
     if args.child:
         child(args.child, base, concept, plan, args.mixed_precision, args.folder)
         return

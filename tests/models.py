@@ -14,8 +14,13 @@ def tiny_unet(kind: str = "sd15", seed: int = 0, text: int = TEXT) -> UNet2DCond
     torch.manual_seed(seed)
     sd21 = dict(attention_head_dim=(1, 2, 2, 2), use_linear_projection=True)
     return UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, cross_attention_dim=text, layers_per_block=2,
-        block_out_channels=(8, 16, 16, 16), norm_num_groups=4,
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        cross_attention_dim=text,
+        layers_per_block=2,
+        block_out_channels=(8, 16, 16, 16),
+        norm_num_groups=4,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
         **(sd21 if kind == "sd21" else dict(attention_head_dim=2)),
@@ -25,8 +30,11 @@ def tiny_unet(kind: str = "sd15", seed: int = 0, text: int = TEXT) -> UNet2DCond
 def inputs(batch: int = 3, seed: int = 1, height: int = 16, width: int = 16):
     """Latents (b, 4, height, width), timesteps (b,) and text states (b, TOKENS, TEXT)."""
     g = torch.Generator().manual_seed(seed)
-    return (torch.randn(batch, 4, height, width, generator=g), torch.randint(0, 1000, (batch,), generator=g),
-            torch.randn(batch, TOKENS, TEXT, generator=g))
+    return (
+        torch.randn(batch, 4, height, width, generator=g),
+        torch.randint(0, 1000, (batch,), generator=g),
+        torch.randn(batch, TOKENS, TEXT, generator=g),
+    )
 
 
 def tiny_base(kind: str = "sd15", seed: int = 0):
@@ -35,22 +43,48 @@ def tiny_base(kind: str = "sd15", seed: int = 0):
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from adb_core.base import Base
-    from adb_core.toyworld.tokenizer import build_tokenizer
+    from adb_core.tinymodel.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=12, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=tokenizer.model_max_length, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=12,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     unet = tiny_unet(kind, seed, text=12)
-    vae = AutoencoderKL(in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(4, 8), norm_num_groups=2,
-                        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=32)
-    scheduler = DDPMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                              prediction_type="v_prediction" if kind == "sd21" else "epsilon", clip_sample=False, steps_offset=1)
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(4, 8),
+        norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=32,
+    )
+    scheduler = DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction" if kind == "sd21" else "epsilon",
+        clip_sample=False,
+        steps_offset=1,
+    )
     for module in (text, vae, unet):
         module.requires_grad_(False).eval()
-    return Base("random", None, tokenizer, text, vae, unet, scheduler, torch.device("cpu"), torch.float32)
+    return Base(
+        "random", None, tokenizer, text, vae, unet, scheduler, torch.device("cpu"), torch.float32
+    )
 
 
 def tiny_concept(category: str = "cat", count: int = 3):
@@ -60,4 +94,9 @@ def tiny_concept(category: str = "cat", count: int = 3):
     from adb_core.concept import Concept
 
     rng = np.random.default_rng(0)
-    return Concept("pico", tuple(rng.integers(0, 256, (40 + 3 * k, 37, 3), dtype=np.uint8) for k in range(count)), "<pico>", category)
+    return Concept(
+        "pico",
+        tuple(rng.integers(0, 256, (40 + 3 * k, 37, 3), dtype=np.uint8) for k in range(count)),
+        "<pico>",
+        category,
+    )

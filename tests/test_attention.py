@@ -5,7 +5,14 @@ import torch
 from models import TOKENS, inputs, tiny_unet
 
 from adb_core.attention import (
-    PATHS, aggregate, capture_attention, cross_attention_layers, fused_attention, grid_size, oracle_attention, selection,
+    PATHS,
+    aggregate,
+    capture_attention,
+    cross_attention_layers,
+    fused_attention,
+    grid_size,
+    oracle_attention,
+    selection,
 )
 
 
@@ -33,9 +40,18 @@ def test_fused_equals_oracle_in_outputs_and_gradients(kind):
         unet.zero_grad()
         words = text.clone().requires_grad_()
         out, layers = run(unet, [2, 5], path, x, t, words)
-        loss = out.square().mean() + sum((c[..., 0].mean() - c[..., 1].var()).square() for c in layers.values())
+        loss = out.square().mean() + sum(
+            (c[..., 0].mean() - c[..., 1].var()).square() for c in layers.values()
+        )
         loss.backward()
-        results.append((out, layers, [p.grad.clone() for p in unet.parameters() if p.grad is not None], words.grad))
+        results.append(
+            (
+                out,
+                layers,
+                [p.grad.clone() for p in unet.parameters() if p.grad is not None],
+                words.grad,
+            )
+        )
     (out_a, maps_a, grads_a, words_a), (out_b, maps_b, grads_b, words_b) = results
     torch.testing.assert_close(out_a, out_b, rtol=0, atol=1e-5)
     torch.testing.assert_close(words_a, words_b, rtol=1e-4, atol=1e-5)
@@ -50,7 +66,9 @@ def test_all_columns_are_probabilities():
     unet, (x, t, text) = tiny_unet(), inputs()
     _, layers = run(unet, range(TOKENS), "fused", x, t, text)
     for columns in layers.values():
-        torch.testing.assert_close(columns.sum(-1), torch.ones(columns.shape[:-1]), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            columns.sum(-1), torch.ones(columns.shape[:-1]), rtol=0, atol=1e-5
+        )
         assert (columns > 0).all()
 
 
@@ -61,9 +79,13 @@ def test_a_group_is_the_mean_of_its_pieces_and_positions_may_differ_per_sample(p
     _, grouped = run(unet, selection(TOKENS, [[1], [3, 4]]), path, x, t, text)
     _, per_sample = run(unet, torch.tensor([[1], [3], [4]]), path, x, t, text)
     for name in single:
-        torch.testing.assert_close(grouped[name][..., 1], single[name][..., 1:].mean(-1), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            grouped[name][..., 1], single[name][..., 1:].mean(-1), rtol=0, atol=1e-6
+        )
         for b in range(3):
-            torch.testing.assert_close(per_sample[name][b, ..., 0], single[name][b, ..., b], rtol=0, atol=1e-6)
+            torch.testing.assert_close(
+                per_sample[name][b, ..., 0], single[name][b, ..., b], rtol=0, atol=1e-6
+            )
 
 
 def test_kernels_agree_with_a_mask_and_uneven_sizes():
@@ -158,7 +180,9 @@ def test_every_forward_starts_afresh():
 
 def test_bad_input_names_the_cure():
     unet, (x, t, text) = tiny_unet(), inputs()
-    with pytest.raises(ValueError, match="no cross-attention layer matches: this U-Net has down_blocks"):
+    with pytest.raises(
+        ValueError, match="no cross-attention layer matches: this U-Net has down_blocks"
+    ):
         capture_attention(unet, [1], layers=lambda name: False)
     with pytest.raises(ValueError, match="unknown path 'flash'"):
         capture_attention(unet, [1], path="flash")
@@ -185,7 +209,10 @@ def test_aggregate_averages_layers_heads_and_sizes():
         aggregate(layers, resolution=8, head=3)
 
 
-@pytest.mark.parametrize("pixels, aspect, expected", [(64, 1, (8, 8)), (96, 1.5, (8, 12)), (6144, 1.5, (64, 96)), (7, 1, (1, 7))])
+@pytest.mark.parametrize(
+    "pixels, aspect, expected",
+    [(64, 1, (8, 8)), (96, 1.5, (8, 12)), (6144, 1.5, (64, 96)), (7, 1, (1, 7))],
+)
 def test_grid_size(pixels, aspect, expected):
     if pixels == 7:
         assert grid_size(pixels, aspect) in ((1, 7), (7, 1))

@@ -23,25 +23,47 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "browser"
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser"),
-    pytest.mark.skipif(not (ROOT / "data/grid/grid.json").exists(), reason="data/grid is not there: python -m adb_core.playground"),
+    pytest.mark.skipif(
+        not (ROOT / "data/grid/grid.json").exists(),
+        reason="data/grid is not there: python -m adb_core.widgets.playground",
+    ),
 ]
 
-CELLS = ["""
+CELLS = [
+    """
 import adb_core as adb
-from adb_core.playground import load_grid
+from adb_core.widgets.playground import load_grid
 from adb_core.widgets import AttentionExplorer, RegularizerPlayground
 base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
 recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", steps=12)
-""", "AttentionExplorer(recording).view", """
+""",
+    "AttentionExplorer(recording).view",
+    """
 playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid())
 playground.view
-""", """
+""",
+    """
 from adb_core.plots import DriftPoint
 from adb_core.widgets import DriftExplorer
 learner = adb.Learner(base, concept, adb.recipe("attndreambooth"), view_count=1)
@@ -53,7 +75,8 @@ for record in adb.train_stage(learner, learner.recipe.stages[0]):
     if record.step == 12:
         break
 DriftExplorer(points, project(table).numpy(), {}).view
-"""]
+""",
+]
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -72,7 +95,12 @@ def wait_for(condition, seconds: float, what: str):
 @pytest.fixture
 def lab(tmp_path):
     """The address of a JupyterLab that serves a notebook with two widgets, and a function that asks its API."""
-    notebook = new_notebook(cells=[new_code_cell(c.strip()) for c in CELLS], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    notebook = new_notebook(
+        cells=[new_code_cell(c.strip()) for c in CELLS],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
     nbformat.write(notebook, tmp_path / "widgets.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -80,9 +108,25 @@ def lab(tmp_path):
     token = secrets.token_hex(16)
     log = open(tmp_path / "jupyter.log", "wb")
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-         f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={tmp_path}", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"],
-        cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)})
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={token}",
+            f"--ServerApp.root_dir={tmp_path}",
+            "--LabApp.news_url=None",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ],
+        cwd=tmp_path,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)},
+    )
     address = f"http://127.0.0.1:{port}"
 
     def ask(path: str):
@@ -100,21 +144,30 @@ def lab(tmp_path):
 
 def picture_of(page, widget: int) -> str:
     """The address of a widget's first picture; it is a new one whenever the picture changes."""
-    return page.locator(".widget-vbox:has(> .widget-html)").nth(widget).locator("img").first.get_attribute("src") or ""
+    return (
+        page.locator(".widget-vbox:has(> .widget-html)")
+        .nth(widget)
+        .locator("img")
+        .first.get_attribute("src")
+        or ""
+    )
 
 
 def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
     """Press a key on a focused slider; the milliseconds until its widget shows another picture."""
     before = picture_of(page, widget)
     handle.focus()
-    return page.evaluate("""async ([key, widget, before]) => {
+    return page.evaluate(
+        """async ([key, widget, before]) => {
         const image = () => document.querySelectorAll('.jp-OutputArea .widget-vbox')[0] && [...document.querySelectorAll('.widget-vbox')]
             .filter(box => box.querySelector(':scope > .widget-html'))[widget].querySelector('img');
         const target = document.activeElement, began = performance.now();
         target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode: key === 'ArrowRight' ? 39 : 37, bubbles: true}));
         while (image().getAttribute('src') === before && performance.now() - began < 10000) await new Promise(r => setTimeout(r, 2));
         return performance.now() - began;
-    }""", [key, widget, before])
+    }""",
+        [key, widget, before],
+    )
 
 
 def test_sliders_and_training_by_keyboard(lab):
@@ -127,12 +180,23 @@ def test_sliders_and_training_by_keyboard(lab):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 1500})
         page.goto(address)
-        wait_for(lambda: any(k["connections"] >= 1 and k["execution_state"] == "idle" for k in ask("/api/kernels")), 90, "a kernel")
+        wait_for(
+            lambda: any(
+                k["connections"] >= 1 and k["execution_state"] == "idle"
+                for k in ask("/api/kernels")
+            ),
+            90,
+            "a kernel",
+        )
         page.locator(".jp-Notebook").click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
         page.get_by_text("Where is [V] among the words?").wait_for(timeout=180_000)
-        wait_for(lambda: all(k["execution_state"] == "idle" for k in ask("/api/kernels")), 60, "an idle kernel")
+        wait_for(
+            lambda: all(k["execution_state"] == "idle" for k in ask("/api/kernels")),
+            60,
+            "an idle kernel",
+        )
         page.screenshot(path=OUT / "1-widgets.png")
 
         # the attention explorer: a step slider moved by key; picture and number change
@@ -152,7 +216,9 @@ def test_sliders_and_training_by_keyboard(lab):
         assert "precomputed:" in line
         handle = playground.locator(".noUi-handle").nth(2)
         # 2 -> 5 and back: a point of the grid has a picture, those between have none
-        took["regularizer"] = [step_slider(page, handle, 1, key) for key in ["ArrowRight", "ArrowLeft"] * 5]
+        took["regularizer"] = [
+            step_slider(page, handle, 1, key) for key in ["ArrowRight", "ArrowLeft"] * 5
+        ]
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
         wait_for(lambda: "attention 20/" in said.inner_text(), 10, "the slider's new value")
@@ -179,6 +245,9 @@ def test_sliders_and_training_by_keyboard(lab):
         wait_for(lambda: "stopped after" in status.inner_text(), 60, "the stop")
         page.screenshot(path=OUT / "6-stopped.png")
         browser.close()
-    measured = {f"{widget}, key to picture, median milliseconds": round(statistics.median(times), 1) for widget, times in took.items()}
+    measured = {
+        f"{widget}, key to picture, median milliseconds": round(statistics.median(times), 1)
+        for widget, times in took.items()
+    }
     (OUT / "latency.json").write_text(json.dumps(measured, indent=1))
     print(measured)

@@ -22,7 +22,10 @@ import notebooks as builder  # noqa: E402
 pytestmark = [
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
     pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this copy is not a git repository"),
-    pytest.mark.skipif((ROOT / ".git/shallow").exists(), reason="pip fetches a shallow clone file by file, which takes very long"),
+    pytest.mark.skipif(
+        (ROOT / ".git/shallow").exists(),
+        reason="pip fetches a shallow clone file by file, which takes very long",
+    ),
 ]
 
 AFTER = """
@@ -48,21 +51,42 @@ def colab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     python = folder / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    packages = Path(subprocess.run([python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True, check=True).stdout.strip())
+    packages = Path(
+        subprocess.run(
+            [python, "-c", "import site; print(site.getsitepackages()[0])"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    )
     here = Path(next(p for p in site.getsitepackages() if Path(p, "torch").is_dir()))
-    shared = folder / "shared"  # what is installed here, without the project, whose editable install would hide the test
+    shared = (
+        folder / "shared"
+    )  # what is installed here, without the project, whose editable install would hide the test
     shared.mkdir()
     for entry in here.iterdir():
-        if not entry.name.startswith(("adb_core", "_adb_core", "ipywidgets", "pip", "__editable__")):
+        if not entry.name.startswith(
+            ("adb_core", "_adb_core", "ipywidgets", "pip", "__editable__")
+        ):
             (shared / entry.name).symlink_to(entry)
     (packages / "shared.pth").write_text(f"{shared}\n")
     stub = folder / "stub" / "google" / "colab"
     stub.mkdir(parents=True)
     (stub / "__init__.py").write_text("from . import output\n")
-    (stub / "output.py").write_text("asked = False\ndef enable_custom_widget_manager():\n    global asked\n    asked = True\n")
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "ipywidgets==7.7.1"], check=True, stdin=subprocess.DEVNULL)
+    (stub / "output.py").write_text(
+        "asked = False\ndef enable_custom_widget_manager():\n    global asked\n    asked = True\n"
+    )
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "ipywidgets==7.7.1"],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     # a fresh environment's own setuptools is older than what is installed here, and would hide it
-    subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "setuptools"], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [python, "-m", "pip", "uninstall", "-q", "-y", "setuptools"],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     return python, folder
 
 
@@ -80,10 +104,22 @@ def test_first_cell_installs_the_project_and_replaces_nothing(colab, monkeypatch
     assert before["ipywidgets"] == "7.7.1" and not {"adb-core", "adb_core"} & set(before)
     monkeypatch.setattr(builder, "ADDRESS", tmp_path / "address.txt")
     builder.ADDRESS.write_text(f"file://{ROOT}\n")
-    bootstrap = next(c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source)
+    bootstrap = next(
+        c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source
+    )
     cell = tmp_path / "cell.py"
     cell.write_text("import google.colab\n" + bootstrap + "\n" + AFTER)
-    run = dict(cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(folder / "stub"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    run = dict(
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(folder / "stub"),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        },
+    )
     for _ in range(2):  # the first cell may be run twice
         done = subprocess.run([python, cell], timeout=600, **run)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -99,6 +135,15 @@ def test_first_cell_without_an_address_says_what_to_do(colab, tmp_path, monkeypa
     python, folder = colab
     monkeypatch.setattr(builder, "ADDRESS", tmp_path / "none.txt")
     bootstrap = builder.BOOTSTRAP.format(address=builder.address())
-    done = subprocess.run([python, "-c", "import sys; sys.modules['adb_core'] = None\nimport importlib.util\nimportlib.util.find_spec = lambda name: None\n" + bootstrap],
-                          capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [
+            python,
+            "-c",
+            "import sys; sys.modules['adb_core'] = None\nimport importlib.util\nimportlib.util.find_spec = lambda name: None\n"
+            + bootstrap,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert done.returncode == 1 and "does not know where its repository is" in done.stderr

@@ -10,13 +10,23 @@ from hypothesis import strategies as st
 from models import tiny_base
 from PIL import Image
 
-from adb_core.concept import Augmentation, Concept, ConceptError, bundled_concepts, read_image, view, views
-from adb_core.token import ConceptToken, Projection, TokenError
+from adb_core.concept import (
+    Augmentation,
+    Concept,
+    ConceptError,
+    bundled_concepts,
+    read_image,
+    view,
+    views,
+)
+from adb_core.concept_token import ConceptToken, Projection, TokenError
 
 
 def picture(path, size=(40, 30), mode="RGB", **save):
     rng = np.random.default_rng(len(str(path.name)))
-    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode).save(path, **save)
+    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode).save(
+        path, **save
+    )
     return path
 
 
@@ -28,20 +38,29 @@ def test_folder_with_all_kinds_of_images(tmp_path):
         picture(tmp_path / name, mode=mode, **({"format": "PNG"} if name.endswith("PNG") else {}))
     (tmp_path / "notes.txt").write_text("hello")
     concept = Concept.from_folder(tmp_path, category="toy")
-    assert len(concept.images) == 4 and all(i.shape == (30, 40, 3) and i.dtype == np.uint8 for i in concept.images)
+    assert len(concept.images) == 4 and all(
+        i.shape == (30, 40, 3) and i.dtype == np.uint8 for i in concept.images
+    )
     assert concept.skipped == (("notes.txt", "not one of .png, .jpg, .jpeg, .webp"),)
     assert concept.placeholder == f"<{tmp_path.name.lower()}>"
 
 
 def test_exif_orientation_is_honoured(tmp_path):
-    image = Image.fromarray(np.arange(40 * 30 * 3, dtype=np.uint32).reshape(30, 40, 3).astype(np.uint8))
+    image = Image.fromarray(
+        np.arange(40 * 30 * 3, dtype=np.uint32).reshape(30, 40, 3).astype(np.uint8)
+    )
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees to view
     image.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    )
 
 
-@pytest.mark.parametrize("name, mode", [("a.jpg", "RGB"), ("a.jpg", "L"), ("a.png", "RGB"), ("a.png", "P"), ("a.webp", "RGB")])
+@pytest.mark.parametrize(
+    "name, mode",
+    [("a.jpg", "RGB"), ("a.jpg", "L"), ("a.png", "RGB"), ("a.png", "P"), ("a.webp", "RGB")],
+)
 def test_large_photos_are_reduced_and_look_the_same(tmp_path, name, mode):
     small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
     large = Image.fromarray(small).resize((3200, 2400), Image.Resampling.BICUBIC).convert(mode)
@@ -50,14 +69,20 @@ def test_large_photos_are_reduced_and_look_the_same(tmp_path, name, mode):
     large.save(tmp_path / name, exif=exif)
     found = read_image(tmp_path / name)
     assert found.shape == (1365, 1024, 3)
-    wanted = np.asarray(large.convert("RGB").transpose(Image.Transpose.ROTATE_270).resize((1024, 1365), Image.Resampling.LANCZOS))
+    wanted = np.asarray(
+        large.convert("RGB")
+        .transpose(Image.Transpose.ROTATE_270)
+        .resize((1024, 1365), Image.Resampling.LANCZOS)
+    )
     assert np.abs(found.astype(int) - wanted).mean() < 3
 
 
 def test_grey_pictures_of_sixteen_bits_keep_their_tones(tmp_path):
     tones = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
     Image.fromarray(tones).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[..., 0], np.arange(256).reshape(16, 16))
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png")[..., 0], np.arange(256).reshape(16, 16)
+    )
 
 
 def test_a_folder_named_like_a_picture_is_reported(tmp_path):
@@ -87,10 +112,16 @@ def _bad(tmp_path, kind):
     return path
 
 
-@pytest.mark.parametrize("kind, says", [
-    ("empty", "is empty .0 bytes.: remove it"), ("text", "cannot be read as an image"), ("cut", "cannot be read as an image"),
-    ("pixel", "only 1 x 1 pixels"), ("bomb", "scale it down"),
-])
+@pytest.mark.parametrize(
+    "kind, says",
+    [
+        ("empty", "is empty .0 bytes.: remove it"),
+        ("text", "cannot be read as an image"),
+        ("cut", "cannot be read as an image"),
+        ("pixel", "only 1 x 1 pixels"),
+        ("bomb", "scale it down"),
+    ],
+)
 def test_one_bad_image_among_good_ones_is_named(tmp_path, kind, says):
     picture(tmp_path / "good.png")
     bad = _bad(tmp_path, kind)
@@ -133,12 +164,16 @@ def test_views_are_square_and_have_no_black_corners(h, w, seed, crop):
 
 
 def test_views_are_deterministic_and_start_with_the_photos():
-    images = [np.random.default_rng(k).integers(0, 256, (20, 30, 3), dtype=np.uint8) for k in range(3)]
+    images = [
+        np.random.default_rng(k).integers(0, 256, (20, 30, 3), dtype=np.uint8) for k in range(3)
+    ]
     a, b = views(images, 16, 4, seed=1), views(images, 16, 4, seed=1)
     np.testing.assert_array_equal(a, b)
     assert a.shape == (12, 16, 16, 3) and not np.array_equal(a, views(images, 16, 4, seed=2))
     np.testing.assert_array_equal(a[:3], [view(i, 16) for i in images])
-    np.testing.assert_array_equal(views(images, 16, 2, seed=1), a[:6])  # more views only add to fewer
+    np.testing.assert_array_equal(
+        views(images, 16, 2, seed=1), a[:6]
+    )  # more views only add to fewer
     with pytest.raises(ValueError, match="at least 1"):
         views(images, 16, 0, seed=1)
 
@@ -188,17 +223,25 @@ def test_several_vectors_are_written_out_and_found():
 def test_category_of_several_pieces_and_category_after_v_wins():
     token = ConceptToken(tiny_base(), "<pico>", "garden gnome")
     assert len(token.category_ids) > 2
-    v, category = token.positions(token.tokenize(["a photo of a <pico> garden gnome on the beach"])[0])
+    v, category = token.positions(
+        token.tokenize(["a photo of a <pico> garden gnome on the beach"])[0]
+    )
     assert category == list(range(v[0] + 1, v[0] + 1 + len(token.category_ids)))
     token = ConceptToken(tiny_base(), "<pico>", "cat")
     v, category = token.positions(token.tokenize(["a cat and a <pico> cat"])[0])
     assert category == [v[0] + 1]
 
 
-@pytest.mark.parametrize("placeholder, category, init, says", [
-    ("cat", "cat", "category", "already a word"), ("my cat", "cat", "category", "one word without spaces"),
-    ("", "cat", "category", "one word without spaces"), ("<v>", "", "category", "has no token"), ("<v>", "cat", "", "has no token"),
-])
+@pytest.mark.parametrize(
+    "placeholder, category, init, says",
+    [
+        ("cat", "cat", "category", "already a word"),
+        ("my cat", "cat", "category", "one word without spaces"),
+        ("", "cat", "category", "one word without spaces"),
+        ("<v>", "", "category", "has no token"),
+        ("<v>", "cat", "", "has no token"),
+    ],
+)
 def test_bad_words_are_refused(placeholder, category, init, says):
     with pytest.raises(TokenError, match=says):
         ConceptToken(tiny_base(), placeholder, category, init)
@@ -224,14 +267,20 @@ def test_saved_embedding_is_read_by_plain_diffusers(tmp_path):
     token.save(tmp_path / "learned_embeds.safetensors")
     pipeline = base.pipeline()
     pipeline.load_textual_inversion(str(tmp_path / "learned_embeds.safetensors"))
-    rows = pipeline.text_encoder.get_input_embeddings().weight[pipeline.tokenizer.convert_tokens_to_ids(["<pico>", "<pico>_1"])]
+    rows = pipeline.text_encoder.get_input_embeddings().weight[
+        pipeline.tokenizer.convert_tokens_to_ids(["<pico>", "<pico>_1"])
+    ]
     torch.testing.assert_close(rows, token.rows.detach())
 
 
 def test_drift_measures_what_it_says():
     token = ConceptToken(tiny_base(), "<pico>", "cat")
     start = token.drift()
-    assert start.distance == 0 and abs(start.cosine_to_start - 1) < 1e-5 and start.nearest[0][0] == "cat"
+    assert (
+        start.distance == 0
+        and abs(start.cosine_to_start - 1) < 1e-5
+        and start.nearest[0][0] == "cat"
+    )
     with torch.no_grad():
         token.rows += 2 * torch.nn.functional.normalize(token.rows, dim=1)
     moved = token.drift()

@@ -25,8 +25,15 @@ STAGES = (
 def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
     """All weights that may move, and the losses."""
     learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), view_count=2)
-    losses = [record.loss for stage in STAGES for record in train_stage(learner, stage, accelerator=accelerator)]
-    weights = {"rows": learner.token.rows.detach().clone(), **{n: p.detach().clone() for n, p in learner.unet.named_parameters()}}
+    losses = [
+        record.loss
+        for stage in STAGES
+        for record in train_stage(learner, stage, accelerator=accelerator)
+    ]
+    weights = {
+        "rows": learner.token.rows.detach().clone(),
+        **{n: p.detach().clone() for n, p in learner.unet.named_parameters()},
+    }
     return weights, losses
 
 
@@ -35,19 +42,58 @@ def two_processes(*command: str) -> list[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    children = [subprocess.Popen([sys.executable, *command], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 env={**common, "RANK": str(k), "LOCAL_RANK": str(k), "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}) for k in range(2)]
+    common = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    children = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={
+                **common,
+                "RANK": str(k),
+                "LOCAL_RANK": str(k),
+                "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}",
+            },
+        )
+        for k in range(2)
+    ]
     said = [child.communicate(timeout=900)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], "\n".join(said)[-3000:]
     return said
 
 
 def test_the_command_line_writes_once(tmp_path):
-    said = two_processes("-m", "adb_core.cli", "train", "--concept", "pico", "--out", str(tmp_path / "out"), "--recipe", "textual_inversion",
-                         "--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu")
+    said = two_processes(
+        "-m",
+        "adb_core.app.cli",
+        "train",
+        "--concept",
+        "pico",
+        "--out",
+        str(tmp_path / "out"),
+        "--recipe",
+        "textual_inversion",
+        "--steps-scale",
+        "0.001",
+        "--views",
+        "1",
+        "--quiet",
+        "--device",
+        "cpu",
+    )
     assert sum("personalized model:" in text for text in said) == 1
-    assert (tmp_path / "out/model/adb.json").is_file() and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["checkpoint.safetensors", "history.json", "model"]
+    assert (tmp_path / "out/model/adb.json").is_file() and sorted(
+        p.name for p in (tmp_path / "out").iterdir()
+    ) == ["checkpoint.safetensors", "history.json", "model"]
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -57,8 +103,13 @@ def test_two_processes_equal_one(tmp_path):
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"{name} differs between the two processes"
     torch.testing.assert_close(first.pop("losses"), torch.tensor(losses), rtol=1e-4, atol=1e-6)
-    for name, value in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
-        torch.testing.assert_close(first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}")
+    for (
+        name,
+        value,
+    ) in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
+        torch.testing.assert_close(
+            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}"
+        )
 
 
 if __name__ == "__main__":
@@ -67,4 +118,7 @@ if __name__ == "__main__":
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     weights, losses = trained(accelerator)
-    save_file({**weights, "losses": torch.tensor(losses)}, Path(sys.argv[1]) / f"{accelerator.process_index}.safetensors")
+    save_file(
+        {**weights, "losses": torch.tensor(losses)},
+        Path(sys.argv[1]) / f"{accelerator.process_index}.safetensors",
+    )

@@ -56,7 +56,9 @@ def test_every_recipe_trains_in_every_precision(name, precision):
         before = {n: p.detach().clone() for n, p in learner.parameters(stage).items()}
         records = list(train_stage(learner, stage, accelerator=accelerator))
         after = learner.parameters(stage)
-        assert all(np.isfinite(r.loss) for r in records) and all(p.dtype == torch.float32 for p in after.values())
+        assert all(np.isfinite(r.loss) for r in records) and all(
+            p.dtype == torch.float32 for p in after.values()
+        )
         assert any(not torch.equal(before[n], p) for n, p in after.items())
 
 
@@ -69,17 +71,30 @@ def test_resumed_goes_on_as_uninterrupted(tmp_path, precision):
         if (record.stage, record.step) == ("attention", 2):
             raise KeyboardInterrupt
 
-    run = lambda out, **more: personalize(base_on_device(), tiny_concept(), plan, view_count=2, out=out, accelerator=make_accelerator(DEVICE, precision), **more)
+    run = lambda out, **more: personalize(
+        base_on_device(),
+        tiny_concept(),
+        plan,
+        view_count=2,
+        out=out,
+        accelerator=make_accelerator(DEVICE, precision),
+        **more,
+    )
     whole = run(tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b", on_step=interrupt)
     again = run(tmp_path / "b")
     assert (tmp_path / "b" / CHECKPOINT).is_file()
     assert [(r.stage, r.step) for r in whole.history] == [(r.stage, r.step) for r in again.history]
-    np.testing.assert_allclose([r.loss for r in whole.history], [r.loss for r in again.history], rtol=2e-2)
+    np.testing.assert_allclose(
+        [r.loss for r in whole.history], [r.loss for r in again.history], rtol=2e-2
+    )
 
 
 def test_pictures_start_from_the_same_noise_as_on_the_cpu():
-    on_cpu, on_gpu = (generate(base, "a photo of a cat", seeds=[3], steps=4, maps=True) for base in (tiny_base(), base_on_device()))
+    on_cpu, on_gpu = (
+        generate(base, "a photo of a cat", seeds=[3], steps=4, maps=True)
+        for base in (tiny_base(), base_on_device())
+    )
     assert np.abs(on_cpu.images.astype(int) - on_gpu.images).mean() < 2
     np.testing.assert_allclose(on_cpu.maps, on_gpu.maps, atol=1e-3)

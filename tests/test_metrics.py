@@ -15,13 +15,37 @@ from adb_core.base import BaseModelError, load_base, load_clip, load_judge
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import Generation, generate
 from adb_core.metrics import (
-    FUNCTION_WORDS, PLAIN, MetricError, attribute_hits, bootstrap, cells_on, chance_accuracy, cosine_to_mean, embed_images,
-    embed_texts, evaluate_result, found_shares, iou, leaks, map_quality, mask_cells, mean_cosine, noised_maps, overlap,
-    paired_cosine, photo_maps, pixel_difference, pointing_hit, score_pictures, threshold, training_places, word_overlaps,
+    FUNCTION_WORDS,
+    PLAIN,
+    MetricError,
+    attribute_hits,
+    bootstrap,
+    cells_on,
+    chance_accuracy,
+    cosine_to_mean,
+    embed_images,
+    embed_texts,
+    evaluate_result,
+    found_shares,
+    iou,
+    leaks,
+    map_quality,
+    mask_cells,
+    mean_cosine,
+    noised_maps,
+    overlap,
+    paired_cosine,
+    photo_maps,
+    pixel_difference,
+    pointing_hit,
+    score_pictures,
+    threshold,
+    training_places,
+    word_overlaps,
 )
-from adb_core.paths import data_dir, data_path
 from adb_core.personalization import load_result, personalize
 from adb_core.recipes import recipe
+from adb_core.system.paths import data_dir, data_path
 
 # ---------------------------------------------------------------- intervals
 
@@ -46,7 +70,10 @@ def test_values_of_one_group_count_as_one_draw():
     assert bootstrap(values, groups=["a"] * 100)[:3] == pytest.approx((0.5, 0.5, 0.5))
 
 
-@pytest.mark.parametrize("values, groups", [([], None), ([1.0, float("nan")], None), ([[1.0]], None), ([1.0, 2.0], ["a"])])
+@pytest.mark.parametrize(
+    "values, groups",
+    [([], None), ([1.0, float("nan")], None), ([[1.0]], None), ([1.0, 2.0], ["a"])],
+)
 def test_bootstrap_refuses_what_has_no_mean(values, groups):
     with pytest.raises(MetricError):
         bootstrap(values, groups=groups)
@@ -71,7 +98,11 @@ def test_pixel_difference_is_a_share_of_the_range():
 
 # ---------------------------------------------------------------- what was asked
 
-READ = {"place": ["beach", "snow", PLAIN], "accessory": ["hat", "none", "hat"], "category": ["cat", "cat", "dog"]}
+READ = {
+    "place": ["beach", "snow", PLAIN],
+    "accessory": ["hat", "none", "hat"],
+    "category": ["cat", "cat", "dog"],
+}
 ASKS = [{"place": "beach", "accessory": "hat"}, {"place": "moon", "accessory": "hat"}, {}]
 
 
@@ -83,7 +114,9 @@ def test_attributes_by_hand():
 
 def test_chance_is_the_agreement_of_the_prompts():
     assert chance_accuracy([{"a": "x"}, {"a": "x"}]) == 1.0
-    assert chance_accuracy([{"a": "x", "b": "1"}, {"a": "x", "b": "2"}, {"a": "y", "b": "3"}]) == pytest.approx(1 / 6)
+    assert chance_accuracy(
+        [{"a": "x", "b": "1"}, {"a": "x", "b": "2"}, {"a": "y", "b": "3"}]
+    ) == pytest.approx(1 / 6)
     assert chance_accuracy([{}]) == 0.0
 
 
@@ -91,7 +124,10 @@ def test_leaks_count_only_where_another_place_was_asked():
     concept = replace(tiny_concept(), info={"photos": [{"place": "snow"}, {"place": None}]})
     trained = training_places(concept)
     assert trained == {"snow", PLAIN} and training_places(tiny_concept()) == set()
-    places, asks = ["snow", "beach", PLAIN, "snow", "snow"], [{"place": "moon"}] * 3 + [{"place": "snow"}, {}]
+    places, asks = (
+        ["snow", "beach", PLAIN, "snow", "snow"],
+        [{"place": "moon"}] * 3 + [{"place": "snow"}, {}],
+    )
     assert leaks(places, asks, trained).tolist() == [1, 0, 1]
     assert leaks(places, asks, trained, named=True).tolist() == [1, 0, 0]
 
@@ -113,7 +149,7 @@ def test_a_cell_needs_a_quarter_and_the_mask_is_cropped_as_the_photo_is():
 
 def test_the_quarter_rule_is_the_evaluations():
     """The toy world's evaluation has its own copy; nothing but base may import from there."""
-    from adb_core.toyworld import scores
+    from adb_core.tinymodel import scores
 
     rng = np.random.default_rng(3)
     for share in (0.0, 0.01, 0.2, 0.6):
@@ -121,7 +157,10 @@ def test_the_quarter_rule_is_the_evaluations():
         mask[10:20, 30:44] |= share > 0.1
         np.testing.assert_array_equal(cells_on(mask_cells(mask, (16, 16))), scores.cells_on(mask))
         word_map = rng.random((16, 16))
-        assert pointing_hit(word_map, cells_on(mask_cells(mask, (16, 16)))) == scores.pointing_hit(word_map, mask)[0]
+        assert (
+            pointing_hit(word_map, cells_on(mask_cells(mask, (16, 16))))
+            == scores.pointing_hit(word_map, mask)[0]
+        )
 
 
 def test_iou_and_overlap_by_hand():
@@ -129,7 +168,10 @@ def test_iou_and_overlap_by_hand():
     on[1:3, 1:3] = True
     peaked = np.where(on, 1.0, 0.1)
     assert iou(peaked, on) == 1.0 and iou(peaked, ~on) == 0.0 and iou(7 * peaked + 3, on) == 1.0
-    assert not threshold(np.full((4, 4), 0.1, np.float32)).any() and iou(np.full((4, 4), 0.1), on) == 0.0
+    assert (
+        not threshold(np.full((4, 4), 0.1, np.float32)).any()
+        and iou(np.full((4, 4), 0.1), on) == 0.0
+    )
     assert overlap(peaked, 5 * peaked) == pytest.approx(1.0)
     assert overlap(on.astype(float), (~on).astype(float)) == 0.0
 
@@ -139,10 +181,15 @@ def test_map_quality_of_perfect_and_of_useless_maps():
     mask[4:10, 6:12] = True
     good, bad = mask.astype(float) + 0.1, np.flip(~mask).astype(float)
     bad[0, 0] = 3.0
-    maps = {"v": np.stack([good, bad])[None], "category": np.stack([2 * good, bad])[None]}  # (1, 2, 16, 16)
+    maps = {
+        "v": np.stack([good, bad])[None],
+        "category": np.stack([2 * good, bad])[None],
+    }  # (1, 2, 16, 16)
     found = map_quality(maps, [mask])
     assert found["pointing"].tolist() == [1, 0] and found["iou"][0] == 1.0 and found["iou"][1] < 0.2
-    assert found["pointing_chance"] == pytest.approx([36 / 256] * 2) and found["ratio"] == pytest.approx([0.5, 1.0])
+    assert found["pointing_chance"] == pytest.approx([36 / 256] * 2) and found[
+        "ratio"
+    ] == pytest.approx([0.5, 1.0])
     assert set(map_quality({"v": maps["v"]}, [mask])) == {"pointing", "iou", "pointing_chance"}
 
 
@@ -197,36 +244,70 @@ def masked_concept() -> Concept:
         mask = np.zeros(image.shape[:2], bool)
         mask[8:24, 8:24] = True
         masks.append(mask)
-    return replace(concept, masks=tuple(masks), info={"photos": [{"place": "snow"}, {"place": None}]})
+    return replace(
+        concept, masks=tuple(masks), info={"photos": [{"place": "snow"}, {"place": None}]}
+    )
 
 
 def short_result(name: str, **changes):
     plan = recipe(name)
-    plan = replace(plan, stages=tuple(replace(s, steps=1, batch_size=2) for s in plan.stages), **changes)
+    plan = replace(
+        plan, stages=tuple(replace(s, steps=1, batch_size=2) for s in plan.stages), **changes
+    )
     return personalize(tiny_base(), masked_concept(), plan, view_count=2)
 
 
-PROMPTS = [{"prompt": "a photo of a {} on the beach", "asks": {"style": "photo", "place": "beach"}}, "a photo of a {}"]
+PROMPTS = [
+    {"prompt": "a photo of a {} on the beach", "asks": {"style": "photo", "place": "beach"}},
+    "a photo of a {}",
+]
 
 
 def test_a_result_is_measured_whole_and_json_can_say_it():
-    found = evaluate_result(short_result("attndreambooth"), PROMPTS, [0, 1, 2], judge=FakeJudge(), clip=None, steps=2, batch=4,
-                            drift_seeds=(0, 1))
+    found = evaluate_result(
+        short_result("attndreambooth"),
+        PROMPTS,
+        [0, 1, 2],
+        judge=FakeJudge(),
+        clip=None,
+        steps=2,
+        batch=4,
+        drift_seeds=(0, 1),
+    )
     json.dumps(found, allow_nan=False)
     scores = found["scores"]
     assert found["recipe"] == "attndreambooth" and found["concept"] == "pico"
-    assert scores["text"]["mean"] == 0.5 and scores["text"]["count"] == 3 and scores["category"]["mean"] == 1.0
+    assert (
+        scores["text"]["mean"] == 0.5
+        and scores["text"]["count"] == 3
+        and scores["category"]["mean"] == 1.0
+    )
     assert scores["leakage"]["mean"] == 1.0 and scores["leakage"]["count"] == 3
     assert found["by_label"]["style"]["mean"] == 1.0 and found["by_label"]["place"]["mean"] == 0.0
-    assert {"identity", "pointing", "iou", "pointing_category", "ratio", "overlap_others", "drift_pixels"} <= set(scores)
+    assert {
+        "identity",
+        "pointing",
+        "iou",
+        "pointing_category",
+        "ratio",
+        "overlap_others",
+        "drift_pixels",
+    } <= set(scores)
     assert len(found["values"]["identity"]) == 6 and found["values"]["text"][3:] == [None] * 3
     assert len(found["values"]["pointing"]) == 2 * 3 and scores["drift_pixels"]["count"] == 2
     assert set(found["left_out"]) == {"clip_i", "clip_t"}
 
 
 def test_a_recipe_without_the_category_says_what_cannot_be_measured():
-    found = evaluate_result(short_result("textual_inversion", vectors=2), PROMPTS[:1], [0], judge=None, clip=None, steps=2,
-                            drift_seeds=())
+    found = evaluate_result(
+        short_result("textual_inversion", vectors=2),
+        PROMPTS[:1],
+        [0],
+        judge=None,
+        clip=None,
+        steps=2,
+        drift_seeds=(),
+    )
     assert "ratio" not in found["scores"] and "category" in found["left_out"]["ratio"]
     assert "pointing" in found["scores"] and found["left_out"]["identity"] == "no judge was given"
     assert found["left_out"]["drift_pixels"] == "no seeds for it were given"
@@ -239,8 +320,18 @@ def test_a_model_of_another_size_is_measured_without_the_bundled_judge():
 
 
 def test_the_base_model_is_the_control_before_training():
-    found = evaluate_result(tiny_base(), PROMPTS[:1], [0, 1], concept=masked_concept(), judge=FakeJudge(), clip=None, steps=2)
-    assert found["recipe"] == "base" and found["left_out"]["drift_pixels"] == "this is the base model"
+    found = evaluate_result(
+        tiny_base(),
+        PROMPTS[:1],
+        [0, 1],
+        concept=masked_concept(),
+        judge=FakeJudge(),
+        clip=None,
+        steps=2,
+    )
+    assert (
+        found["recipe"] == "base" and found["left_out"]["drift_pixels"] == "this is the base model"
+    )
     assert found["scores"]["ratio"]["mean"] == pytest.approx(1.0)
     with pytest.raises(MetricError, match="pass concept="):
         evaluate_result(tiny_base(), PROMPTS, [0])
@@ -252,7 +343,9 @@ def test_no_training_is_no_drift_and_a_moved_unet_is():
     plan = replace(plan, stages=(replace(plan.stages[0], steps=1, batch_size=2),))
     result = personalize(base, concept, plan, view_count=2)
     call = dict(judge=None, clip=None, steps=2, drift_seeds=(0, 1))
-    assert evaluate_result(result, PROMPTS[1:], [0], **call)["scores"]["drift_pixels"]["mean"] == 0.0
+    assert (
+        evaluate_result(result, PROMPTS[1:], [0], **call)["scores"]["drift_pixels"]["mean"] == 0.0
+    )
     with torch.no_grad():
         for parameter in result.learner.unet.parameters():
             parameter.add_(0.05)
@@ -262,8 +355,13 @@ def test_no_training_is_no_drift_and_a_moved_unet_is():
 def test_pictures_made_already_are_used_and_foreign_ones_refused():
     result = short_result("attndreambooth")
     grey = Generation(np.full((2, 32, 32, 3), 128, np.uint8), ("a", "b"), (0, 0))
-    found = evaluate_result(result, PROMPTS, [0], judge=FakeJudge(), clip=None, drift_seeds=(), generation=grey)
-    assert len(found["values"]["identity"]) == 2 and "without recording" in found["left_out"]["overlap_others"]
+    found = evaluate_result(
+        result, PROMPTS, [0], judge=FakeJudge(), clip=None, drift_seeds=(), generation=grey
+    )
+    assert (
+        len(found["values"]["identity"]) == 2
+        and "without recording" in found["left_out"]["overlap_others"]
+    )
     with pytest.raises(MetricError, match="not 2 pictures"):
         evaluate_result(result, PROMPTS, [0, 1], judge=None, clip=None, generation=grey)
     with pytest.raises(MetricError, match="at least one"):
@@ -275,11 +373,16 @@ def test_a_saved_result_is_measured_with_its_concept(tmp_path):
     folder = result.save_pretrained(tmp_path / "model")
     saved = load_result(folder, device="cpu")
     call = dict(concept=masked_concept(), judge=FakeJudge(), clip=None, steps=2, drift_seeds=(0,))
-    found, live = evaluate_result(saved, PROMPTS[:1], [0], base=base, **call), evaluate_result(result, PROMPTS[:1], [0], **call)
+    found, live = (
+        evaluate_result(saved, PROMPTS[:1], [0], base=base, **call),
+        evaluate_result(result, PROMPTS[:1], [0], **call),
+    )
     assert found["recipe"] == "attndreambooth" and found["scores"].keys() == live["scores"].keys()
     for name, values in live["values"].items():
         assert found["values"][name] == pytest.approx(values, abs=1e-4), name
-    assert "pass base=" in evaluate_result(saved, PROMPTS[:1], [0], **call)["left_out"]["drift_pixels"]
+    assert (
+        "pass base=" in evaluate_result(saved, PROMPTS[:1], [0], **call)["left_out"]["drift_pixels"]
+    )
 
 
 def test_photo_maps_know_v_and_category():
@@ -316,7 +419,9 @@ def test_interleaving_lets_everyone_go_first(benchmark_script):
     timing, order = benchmark_script("timing"), []
     sides = {name: lambda name=name: order.append(name) for name in "abc"}
     times = timing.interleave(sides, 3, torch.device("cpu"), warmup=1)
-    assert "".join(order) == "abc" + "abc" + "bca" + "cab" and all(len(t) == 3 for t in times.values())
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab" and all(
+        len(t) == 3 for t in times.values()
+    )
 
 
 def test_every_recipe_is_tuned_with_equal_effort(benchmark_script):
@@ -326,7 +431,9 @@ def test_every_recipe_is_tuned_with_equal_effort(benchmark_script):
         assert len(found) == 3
         for lr, (plan, marks) in found.items():
             assert plan.stages[-1].lr == lr and plan.stages[-1].steps == marks[-1]
-            assert [sum(s.steps for s in plan.stages[:-1]) + mark for mark in marks] == list(tune.TOTALS)
+            assert [sum(s.steps for s in plan.stages[:-1]) + mark for mark in marks] == list(
+                tune.TOTALS
+            )
             assert {s.batch_size for s in plan.stages} == {4}
     assert tune.objective(0.9, -0.1) == 0.0 and tune.objective(0.25, 1.0) == 0.5
 
@@ -335,7 +442,10 @@ def test_a_tuning_run_is_measured_on_its_way(benchmark_script):
     """A measurement on the way must not change the training: it ends as a run without it."""
     tune = benchmark_script("tune")
     base, concept = tiny_base(), Concept.bundled("pico")
-    plan = replace(recipe("dreambooth"), stages=(replace(recipe("dreambooth").stages[0], steps=3, batch_size=2),))
+    plan = replace(
+        recipe("dreambooth"),
+        stages=(replace(recipe("dreambooth").stages[0], steps=3, batch_size=2),),
+    )
     ends = []
 
     def measure(result):
@@ -350,14 +460,27 @@ def test_a_tuning_run_is_measured_on_its_way(benchmark_script):
     assert all(torch.equal(a, b) for a, b in zip(last, ends[-1]))
 
 
-@pytest.mark.parametrize("off", [None, "explicit_self", "all_columns", "text_every_step", "vae_every_step", "decode_every_step"])
+@pytest.mark.parametrize(
+    "off",
+    [
+        None,
+        "explicit_self",
+        "all_columns",
+        "text_every_step",
+        "vae_every_step",
+        "decode_every_step",
+    ],
+)
 def test_the_plain_loop_ends_where_the_engine_does(benchmark_script, off):
     """Else the comparison of their times would be one of different work."""
     whole_run = benchmark_script("whole_run")
     base, concept = tiny_base(), Concept.bundled("pico")
     plan = whole_run.scaled(recipe("attndreambooth"), 0.02)
     habits = replace(whole_run.Habits(), **({off: False} if off else {}))
-    engine, plain = whole_run.EngineRun(base, concept, plan), whole_run.PlainRun(base, concept, plan, habits)
+    engine, plain = (
+        whole_run.EngineRun(base, concept, plan),
+        whole_run.PlainRun(base, concept, plan, habits),
+    )
     parts = ["prepare", *(s.name for s in plan.stages)]
     assert list(engine.parts()) == list(plain.parts()) == parts
     start = whole_run.flat_weights(engine.learner.token.initial, base.unet)
@@ -365,7 +488,9 @@ def test_the_plain_loop_ends_where_the_engine_does(benchmark_script, off):
     assert moved > 0 and apart < 0.1 * moved
 
 
-def test_a_cell_is_made_once_and_again_only_if_its_settings_change(benchmark_script, tmp_path, monkeypatch):
+def test_a_cell_is_made_once_and_again_only_if_its_settings_change(
+    benchmark_script, tmp_path, monkeypatch
+):
     cells = benchmark_script("cells")
     plan = recipe("textual_inversion")
     plan = replace(plan, stages=(replace(plan.stages[0], steps=1, batch_size=2),))
@@ -374,8 +499,15 @@ def test_a_cell_is_made_once_and_again_only_if_its_settings_change(benchmark_scr
     first = cells.make_cell(tmp_path / "cell.json", *arguments)
     assert first["effort"]["samples"] == 2 and first["concept"] == "pico"
     monkeypatch.setattr(cells, "personalize", lambda *_, **__: pytest.fail("trained again"))
-    assert cells.make_cell(tmp_path / "cell.json", *arguments) == json.loads((tmp_path / "cell.json").read_text())
-    assert cells.read_cell(tmp_path / "cell.json", cells.fingerprint("another model", plan, PROMPTS[:1], [0])) is None
+    assert cells.make_cell(tmp_path / "cell.json", *arguments) == json.loads(
+        (tmp_path / "cell.json").read_text()
+    )
+    assert (
+        cells.read_cell(
+            tmp_path / "cell.json", cells.fingerprint("another model", plan, PROMPTS[:1], [0])
+        )
+        is None
+    )
     assert cells.read_cell(tmp_path / "none.json", "x") is None
     text = cells.table({"textual_inversion": [first]}, {"identity": "identity", "clip_i": "CLIP-I"})
     assert text.splitlines()[2].endswith("| - |") and text.count("[") == 1
@@ -401,7 +533,10 @@ def drawn(name: str, asks: dict, seed: int) -> np.ndarray:
 
 
 def complex_asks() -> list[dict]:
-    return [entry["asks"] for entry in json.loads(data_path("prompts", "complex.json").read_text())["prompts"]]
+    return [
+        entry["asks"]
+        for entry in json.loads(data_path("prompts", "complex.json").read_text())["prompts"]
+    ]
 
 
 def test_control_shuffled_prompts_fall_to_chance():
@@ -412,8 +547,14 @@ def test_control_shuffled_prompts_fall_to_chance():
         concept = Concept.bundled(name)
         right = np.nanmean(score_pictures(images, asks, concept, judge=judge)[0]["text"])
         # every rotation of the prompts, so that the control is a mean over all wrong pairs
-        wrong = np.mean([np.nanmean(score_pictures(images, asks[k:] + asks[:k], concept, judge=judge)[0]["text"])
-                         for k in range(1, len(asks), 3)])
+        wrong = np.mean(
+            [
+                np.nanmean(
+                    score_pictures(images, asks[k:] + asks[:k], concept, judge=judge)[0]["text"]
+                )
+                for k in range(1, len(asks), 3)
+            ]
+        )
         assert right > 0.85
         assert abs(wrong - chance_accuracy(asks)) < 0.1 and wrong < right - 0.5
 
@@ -421,8 +562,12 @@ def test_control_shuffled_prompts_fall_to_chance():
 def identities(judge) -> dict[str, np.ndarray]:
     """name -> identities of new pictures of it, (VIEWS, c), elsewhere than in its photos."""
     places = ("moon", "desert", "forest", "kitchen")
-    return {name: judge.identity(np.stack([drawn(name, {"place": places[k]}, 100 * i + k) for k in range(VIEWS)]))
-            for i, name in enumerate(NAMES)}
+    return {
+        name: judge.identity(
+            np.stack([drawn(name, {"place": places[k]}, 100 * i + k) for k in range(VIEWS)])
+        )
+        for i, name in enumerate(NAMES)
+    }
 
 
 def test_control_another_concepts_photos_fall_to_chance():
@@ -430,7 +575,9 @@ def test_control_another_concepts_photos_fall_to_chance():
     judge = load_judge()
     photos = {name: judge.identity(np.stack(Concept.bundled(name).images)) for name in NAMES}
     found = identities(judge)
-    likeness = np.array([[cosine_to_mean(found[a], photos[b]).mean() for b in NAMES] for a in NAMES])  # (picture of, photos of)
+    likeness = np.array(
+        [[cosine_to_mean(found[a], photos[b]).mean() for b in NAMES] for a in NAMES]
+    )  # (picture of, photos of)
     own, others = likeness.diagonal(), likeness[~np.eye(len(NAMES), dtype=bool)]
     assert (own > 0.5).all() and own.mean() - others.mean() > 0.4
     named = likeness.argmax(1) == np.arange(len(NAMES))
@@ -446,7 +593,9 @@ def test_control_leakage_of_drawn_backgrounds():
     trained = sorted(training_places(concept) - {PLAIN})
     asks = [{"style": "photo", "place": place} for place in ("moon", "snow", "forest", "desert")]
     right = np.stack([drawn("pico", asked, 900 + k) for k, asked in enumerate(asks)])
-    leaked = np.stack([drawn("pico", {"place": trained[k % len(trained)]}, 950 + k) for k in range(len(asks))])
+    leaked = np.stack(
+        [drawn("pico", {"place": trained[k % len(trained)]}, 950 + k) for k in range(len(asks))]
+    )
     assert score_pictures(right, asks, concept, judge=judge)[0]["leakage"].mean() <= 0.25
     assert score_pictures(leaked, asks, concept, judge=judge)[0]["leakage_named"].mean() >= 0.75
 
@@ -458,13 +607,25 @@ def test_control_clip_prefers_the_right_words_and_the_right_concept():
     texts = [entry["prompt"].replace("{}", concept.category) for entry in entries]
     images = np.stack([drawn("pico", asked, 500 + k) for k, asked in enumerate(asks)])
     words = embed_texts(clip, texts)
-    cosine = embed_images(clip, images) @ (words / np.linalg.norm(words, axis=1, keepdims=True)).T  # order within a row is the cosine's
+    cosine = (
+        embed_images(clip, images) @ (words / np.linalg.norm(words, axis=1, keepdims=True)).T
+    )  # order within a row is the cosine's
     assert (cosine.argmax(1) == np.arange(len(texts))).mean() > 0.5  # chance is 1 / 16
-    assert paired_cosine(embed_images(clip, images), embed_texts(clip, texts)).mean() > \
-        paired_cosine(embed_images(clip, images), embed_texts(clip, texts[5:] + texts[:5])).mean() + 0.1
-    plain = np.stack([drawn("pico", {"place": place}, 700 + k) for k, place in enumerate(("beach", "kitchen", "moon"))])
+    assert (
+        paired_cosine(embed_images(clip, images), embed_texts(clip, texts)).mean()
+        > paired_cosine(embed_images(clip, images), embed_texts(clip, texts[5:] + texts[:5])).mean()
+        + 0.1
+    )
+    plain = np.stack(
+        [
+            drawn("pico", {"place": place}, 700 + k)
+            for k, place in enumerate(("beach", "kitchen", "moon"))
+        ]
+    )
     own = mean_cosine(embed_images(clip, plain), embed_images(clip, concept.images))
-    assert own.mean() > mean_cosine(embed_images(clip, plain), embed_images(clip, other.images)).mean()
+    assert (
+        own.mean() > mean_cosine(embed_images(clip, plain), embed_images(clip, other.images)).mean()
+    )
 
 
 def test_pairs_take_out_what_makes_a_concept_hard(benchmark_script):
@@ -474,7 +635,11 @@ def test_pairs_take_out_what_makes_a_concept_hard(benchmark_script):
         return {"concept": concept, "train_seed": seed, "values": {"identity": values}}
 
     mine = [cell("a", [0.9, None, 0.8]), cell("b", [0.3, 0.2, 0.1]), cell("c", [1.0], seed=1)]
-    theirs = [cell("b", [0.2, 0.1, 0.0]), cell("a", [0.8, 0.5, 0.7]), cell("c", [0.0])]  # another order; of "c" another seed
+    theirs = [
+        cell("b", [0.2, 0.1, 0.0]),
+        cell("a", [0.8, 0.5, 0.7]),
+        cell("c", [0.0]),
+    ]  # another order; of "c" another seed
     assert cells.paired(mine, theirs, "identity") == pytest.approx((0.1, 0.1, 0.1, 5))
     assert cells.pooled(mine[:2], "identity").high - cells.pooled(mine[:2], "identity").low > 0.3
     assert cells.paired(mine, theirs, "text") is None and cells.paired(mine, [], "identity") is None
@@ -490,8 +655,15 @@ def test_stored_results_belong_to_this_model_and_these_concepts(benchmark_script
         assert found["base"] == digest, f"{path.name} was measured with other weights"
         assert set(found["concepts"]) <= set(bundled_concepts()[found["split"]])
         for scores in found["recipes"].values():
-            assert all(scores[s]["low"] <= scores[s]["mean"] <= scores[s]["high"] for s in ("text", "identity"))
+            assert all(
+                scores[s]["low"] <= scores[s]["mean"] <= scores[s]["high"]
+                for s in ("text", "identity")
+            )
         rows = found["recipes"]
-        for name, scores in found["method_minus"].items():  # where all pictures have the score, the pairs' mean is the means' difference
+        for name, scores in found[
+            "method_minus"
+        ].items():  # where all pictures have the score, the pairs' mean is the means' difference
             for s in ("text", "identity"):
-                assert scores[s]["mean"] == pytest.approx(rows["attndreambooth"][s]["mean"] - rows[name][s]["mean"], abs=1e-9)
+                assert scores[s]["mean"] == pytest.approx(
+                    rows["attndreambooth"][s]["mean"] - rows[name][s]["mean"], abs=1e-9
+                )

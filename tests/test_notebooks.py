@@ -18,13 +18,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-
 from models import tiny_base, tiny_concept
 
-from adb_core import devices, personalization
-from adb_core.exercises import check, differs, verdict
-from adb_core.notebook import trained, workspace
+from adb_core import personalization
 from adb_core.recipes import recipe
+from adb_core.system import devices
+from adb_core.teaching.exercises import check, differs, verdict
+from adb_core.teaching.notebook import trained, workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -32,8 +32,13 @@ import notebooks as builder  # noqa: E402
 
 NAMES = builder.names()
 NOTEBOOKS = {name: ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES}
-EXERCISES = [(name, number) for name in NAMES
-             for number in builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8")))]
+EXERCISES = [
+    (name, number)
+    for name in NAMES
+    for number in builder.exercises(
+        builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    )
+]
 
 
 def read(name: str):
@@ -48,7 +53,9 @@ def test_every_source_has_its_notebook_and_the_other_way_round():
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_is_what_its_source_says(name):
     stored, fresh = read(name), builder.build(name)
-    assert [(c.cell_type, c.source) for c in stored.cells] == [(c.cell_type, c.source) for c in fresh.cells]
+    assert [(c.cell_type, c.source) for c in stored.cells] == [
+        (c.cell_type, c.source) for c in fresh.cells
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,14 +65,22 @@ def test_notebook_was_executed_from_top_to_bottom_without_an_error(name):
     outputs = [o for c in cells for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     assert not [o.text for o in outputs if o.get("name") == "stderr"], "warnings were stored"
-    assert not [o.text for o in outputs if "DEBUG" in o.get("text", "")], "a number for the author was left in"
+    assert not [o.text for o in outputs if "DEBUG" in o.get("text", "")], (
+        "a number for the author was left in"
+    )
     assert "widgets" not in read(name).metadata
     assert NOTEBOOKS[name].stat().st_size < 3e6
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_carries_a_description(name):
-    pictures = [o for c in read(name).cells if c.cell_type == "code" for o in c.outputs if "image/png" in o.get("data", {})]
+    pictures = [
+        o
+        for c in read(name).cells
+        if c.cell_type == "code"
+        for o in c.outputs
+        if "image/png" in o.get("data", {})
+    ]
     assert pictures
     for output in pictures:
         assert len(output.metadata["image/png"]["alt"]) > 20
@@ -76,17 +91,30 @@ def test_notebook_follows_the_skeleton(name):
     cells = builder.build(name).cells
     text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
     assert cells[0].source.startswith(f"# {name[:2]} · ")
-    for part in ("**You will learn**", "**Prerequisites:**", "**Measured time:**", "**Predict.**", "**Explain.**", "## Exercises", "## Summary", "**Read next:**"):
+    for part in (
+        "**You will learn**",
+        "**Prerequisites:**",
+        "**Measured time:**",
+        "**Predict.**",
+        "**Explain.**",
+        "## Exercises",
+        "## Summary",
+        "**Read next:**",
+    ):
         assert part in text, f"{part} is missing"
     assert 2 <= sum(1 for n, _ in EXERCISES if n == name) <= 4
     assert "{{" not in text and "@@" not in text
-    assert any("adb_core.widgets" in c.source for c in cells if c.cell_type == "code"), "there is no widget"
+    assert any("adb_core.widgets" in c.source for c in cells if c.cell_type == "code"), (
+        "there is no widget"
+    )
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_jupyterlab_serves_what_the_notebooks_link_to():
     """A picture beside the notebooks' folder is shown only if JupyterLab's root is the repository."""
-    said = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     started = next(line for line in said.splitlines() if "-m jupyterlab" in line)
     assert "cd notebooks" not in started and "/lab/tree/notebooks/00_start_here.ipynb" in started
     assert "cd notebooks" not in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,7 +123,11 @@ def test_jupyterlab_serves_what_the_notebooks_link_to():
 @pytest.mark.parametrize("name", NAMES)
 def test_local_links_lead_somewhere(name):
     text = "\n".join(c.source for c in builder.build(name).cells if c.cell_type == "markdown")
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link and not link.startswith("#")]
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in link and not link.startswith("#")
+    ]
     assert links
     for link in links:
         path = ROOT / "notebooks" / link.partition("#")[0]
@@ -107,7 +139,9 @@ def test_local_links_lead_somewhere(name):
 
 def answer(name: str, number: str, part: str):
     """What the exercise's function is, after its stub or its solution has run alone."""
-    cells = builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8")))[number]
+    cells = builder.exercises(
+        builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    )[number]
     asked = re.search(rf'check\("{re.escape(number)}", (\w+)\)', cells["check"])
     assert asked, f"the check of {number} does not name its answer"
     space = {"np": np, "torch": torch}
@@ -183,7 +217,12 @@ def test_trained_goes_on_after_a_restart_and_then_loads(tmp_path, monkeypatch):
     real = personalization.personalize
 
     def personalize(*args, on_step, **options):
-        return real(*args, on_step=lambda record: (on_step(record), step(stop, record)), save_every=2, **options)
+        return real(
+            *args,
+            on_step=lambda record: (on_step(record), step(stop, record)),
+            save_every=2,
+            **options,
+        )
 
     monkeypatch.setattr(personalization, "personalize", personalize)
     stop = 5
@@ -205,7 +244,9 @@ def test_solved_version_has_the_solutions_and_nothing_folded():
     for name in NAMES:
         cells = builder.build(name, solved=True).cells
         assert not any("<details>" in c.source for c in cells)
-        for parts in builder.exercises(builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8"))).values():
+        for parts in builder.exercises(
+            builder.parse((builder.SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+        ).values():
             assert parts["solution"] in [c.source for c in cells]
             assert set(parts) == {"stub", "solution", "check"}
 
@@ -214,22 +255,31 @@ def test_badge_and_bootstrap_take_their_address_from_one_place(monkeypatch, tmp_
     monkeypatch.setattr(builder, "ADDRESS", tmp_path / "address.txt")
     assert "no public address" in builder.badge("00_start_here")
     builder.ADDRESS.write_text("https://github.com/somebody/copy.git\n")
-    assert "github/somebody/copy/blob/main/notebooks/00_start_here.ipynb" in builder.badge("00_start_here")
-    code = next(c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source)
+    assert "github/somebody/copy/blob/main/notebooks/00_start_here.ipynb" in builder.badge(
+        "00_start_here"
+    )
+    code = next(
+        c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source
+    )
     assert "'https://github.com/somebody/copy.git'" in code
 
 
-@pytest.mark.parametrize(("version", "lacking", "says"), [
-    ("3.9.2", (), "need Python 3.10 or newer, and this kernel runs 3.9.2"),
-    (None, ("torch", "diffusers"), "This kernel lacks torch, diffusers: run make setup"),
-    (None, (), None),
-])
+@pytest.mark.parametrize(
+    ("version", "lacking", "says"),
+    [
+        ("3.9.2", (), "need Python 3.10 or newer, and this kernel runs 3.9.2"),
+        (None, ("torch", "diffusers"), "This kernel lacks torch, diffusers: run make setup"),
+        (None, (), None),
+    ],
+)
 def test_first_cell_says_what_a_kernel_lacks(monkeypatch, version, lacking, says):
     import importlib.util
 
     real = importlib.util.find_spec
     monkeypatch.setattr(devices, "busy_elsewhere", lambda: 0.0)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in lacking else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in lacking else real(name)
+    )
     if version:
         monkeypatch.setattr(sys, "version_info", tuple(map(int, version.split("."))))
         monkeypatch.setattr(sys, "version", f"{version} (main)")
@@ -278,6 +328,24 @@ def test_parse_refuses_what_it_does_not_know():
 def test_spelling():
     """codespell knows common misspellings; words that it wrongly takes for them are listed."""
     done = subprocess.run(
-        [sys.executable, "-m", "codespell_lib", "--ignore-words-list", "vie,nd,vermillion", "README.md", "CONTRIBUTING.md", "notebooks/README.md",
-         "notebooks/src", "data/README.md", "adb_core", "benchmarks", "tools"], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+        [
+            sys.executable,
+            "-m",
+            "codespell_lib",
+            "--ignore-words-list",
+            "vie,nd,vermillion",
+            "README.md",
+            "CONTRIBUTING.md",
+            "notebooks/README.md",
+            "notebooks/src",
+            "data/README.md",
+            "adb_core",
+            "benchmarks",
+            "tools",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
     assert done.returncode == 0, done.stdout

@@ -25,14 +25,36 @@ else:
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-DIRECT = [Requirement(line) for line in (*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra))]
-CONSTRAINT_LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in ("", "#")]
+DIRECT = [
+    Requirement(line)
+    for line in (*PROJECT["dependencies"], *(r for extra in EXTRAS.values() for r in extra))
+]
+CONSTRAINT_LINES = [
+    line
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line[:1] not in ("", "#")
+]
 JUNK = {".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [
-    {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"},
-    {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin", "platform_machine": "arm64"},
-    {"sys_platform": "win32", "os_name": "nt", "platform_system": "Windows", "platform_machine": "AMD64"},
+    {
+        "sys_platform": "linux",
+        "os_name": "posix",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+    },
+    {
+        "sys_platform": "darwin",
+        "os_name": "posix",
+        "platform_system": "Darwin",
+        "platform_machine": "arm64",
+    },
+    {
+        "sys_platform": "win32",
+        "os_name": "nt",
+        "platform_system": "Windows",
+        "platform_machine": "AMD64",
+    },
 ]
 PYTHONS = ["3.10.13", "3.11.7", "3.12.1", "3.13.0"]
 ENVIRONMENTS = [
@@ -61,10 +83,14 @@ def pins(environment: dict | None = None) -> dict[str, str]:
 def test_constraint_is_one_exact_public_version(line):
     requirement = Requirement(line)
     assert requirement.url is None and not requirement.extras
-    assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(requirement.specifier)), "an exact version, no local part"
+    assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(requirement.specifier)), (
+        "an exact version, no local part"
+    )
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e['sys_platform']}-{e['python_version']}")
+@pytest.mark.parametrize(
+    "environment", ENVIRONMENTS, ids=lambda e: f"{e['sys_platform']}-{e['python_version']}"
+)
 def test_every_direct_dependency_is_pinned_inside_its_range(environment):
     pinned = pins(environment)
     for requirement in DIRECT:
@@ -131,7 +157,16 @@ def built(tmp_path_factory) -> Path:
     """The folder of a freshly built sdist, and of the wheel that was built from it."""
     out = tmp_path_factory.mktemp("dist")
     # -I: nothing of the current folder is imported, so that a `build` folder here can't be
-    command = [sys.executable, "-I", "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        str(out),
+        str(ROOT),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return out
@@ -144,13 +179,26 @@ def installed(built, tmp_path_factory) -> Path:
     venv.create(folder / "env", with_pip=False)
     python = folder / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ask = [python, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    site_packages = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
+    site_packages = Path(
+        subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    )
     # .pth files count only in a site folder itself, so an editable install in the folders
     # named here (a .pth file that leads to the checkout) stays unseen.
     others = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site_packages / "others.pth").write_text("\n".join(others) + "\n")
     (wheel,) = built.glob("*.whl")
-    pip = [sys.executable, "-I", "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    pip = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-deps",
+        "--no-index",
+        wheel,
+    ]
     done = subprocess.run(pip, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return python
@@ -159,9 +207,15 @@ def installed(built, tmp_path_factory) -> Path:
 def test_wheel_holds_the_package_and_the_data_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        held = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
-    wanted = {f"adb_core/{name}": content for name, content in files_below(ROOT / "adb_core").items()}
-    wanted |= {f"adb_core/_data/{name}": content for name, content in files_below(ROOT / "data").items()}
+        held = {
+            name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name
+        }
+    wanted = {
+        f"adb_core/{name}": content for name, content in files_below(ROOT / "adb_core").items()
+    }
+    wanted |= {
+        f"adb_core/_data/{name}": content for name, content in files_below(ROOT / "data").items()
+    }
     assert sorted(held) == sorted(wanted)
     assert [name for name in wanted if held[name] != wanted[name]] == []
 
@@ -170,8 +224,20 @@ def test_sdist_holds_what_a_checkout_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"pyproject.toml", "constraints.txt", "environment.yml", "Makefile", "LICENSE", "README.md"}
-    wanted |= {"tools/setup_venv.py", "tests/test_packaging.py", "data/README.md", "adb_core/__init__.py"}
+    wanted = {
+        "pyproject.toml",
+        "constraints.txt",
+        "environment.yml",
+        "Makefile",
+        "LICENSE",
+        "README.md",
+    }
+    wanted |= {
+        "tools/setup_venv.py",
+        "tests/test_packaging.py",
+        "data/README.md",
+        "adb_core/__init__.py",
+    }
     assert wanted <= held
     assert not any(name.startswith((".venv", "out/", ".git/")) for name in held)
 
@@ -204,5 +270,7 @@ def test_installed_wheel_finds_its_own_data(installed, tmp_path):
 def test_installed_wheel_sees_the_other_packages(installed, tmp_path):
     """The environment above would prove little if it could not import what the core needs."""
     code = "from importlib.util import find_spec; print(all(map(find_spec, ('torch', 'diffusers', 'numpy'))))"
-    done = subprocess.run([installed, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [installed, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
     assert done.stdout.strip() == "True"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adb_core import paths
+from adb_core.system import paths
 
 ROOT = Path(__file__).resolve().parent.parent
 

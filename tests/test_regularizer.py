@@ -21,7 +21,9 @@ def in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma):
     return total / len(maps_v)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3), st.floats(0, 5), st.floats(0, 5))
+@given(
+    st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 3), st.floats(0, 5), st.floats(0, 5)
+)
 @settings(max_examples=50, deadline=None)
 def test_parity_with_numpy(seed, layers, batch, lambda_mu, lambda_sigma):
     rng = np.random.default_rng(seed)
@@ -32,7 +34,12 @@ def test_parity_with_numpy(seed, layers, batch, lambda_mu, lambda_sigma):
     expected = in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma)
     np.testing.assert_allclose(float(ours.total), expected, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(float(ours.mean_part + ours.var_part), float(ours.total), rtol=1e-6)
-    np.testing.assert_allclose(float(regularizer(v, cat, lambda_mu, lambda_sigma, "mean").total), expected / batch, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        float(regularizer(v, cat, lambda_mu, lambda_sigma, "mean").total),
+        expected / batch,
+        rtol=1e-4,
+        atol=1e-7,
+    )
 
 
 def test_by_hand():

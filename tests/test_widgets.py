@@ -12,11 +12,20 @@ from PIL import Image
 
 import adb_core as adb
 from adb_core.generation import PromptError, Recording
-from adb_core.playground import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
 from adb_core.plots import DriftPoint
 from adb_core.widgets import (
-    AttentionExplorer, BeforeAfter, DriftExplorer, PromptBench, RegularizerPlayground, enlarge, gallery, live_curve, overlay, where,
+    AttentionExplorer,
+    BeforeAfter,
+    DriftExplorer,
+    PromptBench,
+    RegularizerPlayground,
+    enlarge,
+    gallery,
+    live_curve,
+    overlay,
+    where,
 )
+from adb_core.widgets.playground import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
 
 
 def opened(data: bytes) -> np.ndarray:
@@ -28,7 +37,10 @@ def recording():
     """Two words, three steps, two layers; the second word looks at the lower right corner."""
     rng = np.random.default_rng(0)
     layers = {}
-    for name, side in (("down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor", 4), ("mid_block.attentions.0.transformer_blocks.0.attn2.processor", 2)):
+    for name, side in (
+        ("down_blocks.0.attentions.0.transformer_blocks.0.attn2.processor", 4),
+        ("mid_block.attentions.0.transformer_blocks.0.attn2.processor", 2),
+    ):
         maps = rng.random((3, 2, side, side, 2)) * 0.1
         maps[..., -1, -1, 1] = 0.9
         layers[name] = maps.astype(np.float16)
@@ -42,7 +54,9 @@ def test_recording_picks_layer_step_and_head(recording):
     np.testing.assert_allclose(one, recording.layers[name][1, 0, ..., 1].astype(np.float32))
     assert recording.map("cat").shape == (4, 4) and where(recording.map("cat")) == "bottom right"
     mean = recording.map("cat", layer=name)
-    np.testing.assert_allclose(mean, recording.layers[name].astype(np.float32)[..., 1].mean((0, 1)), rtol=1e-3)
+    np.testing.assert_allclose(
+        mean, recording.layers[name].astype(np.float32)[..., 1].mean((0, 1)), rtol=1e-3
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"word": "dog"}, {"layer": "no"}, {"step": 3}, {"head": 7}])
@@ -64,12 +78,23 @@ def test_attention_explorer_shows_the_chosen_map(recording):
 
 
 def drift(step):
-    said = adb.Drift(distance=float(step), cosine_to_start=1.0, cosine_to_category=0.5, norm=1.0, vocabulary_norm=1.0, nearest=(("cat", 0.5), ("dog", 0.4)))
+    said = adb.Drift(
+        distance=float(step),
+        cosine_to_start=1.0,
+        cosine_to_category=0.5,
+        norm=1.0,
+        vocabulary_norm=1.0,
+        nearest=(("cat", 0.5), ("dog", 0.4)),
+    )
     return DriftPoint(step, "alignment", said, (step / 10, 0.0))
 
 
 def test_drift_explorer_follows_the_path():
-    explorer = DriftExplorer([drift(s) for s in (0, 5, 10)], np.random.default_rng(0).normal(size=(30, 2)), {"cat": (0.0, 1.0)})
+    explorer = DriftExplorer(
+        [drift(s) for s in (0, 5, 10)],
+        np.random.default_rng(0).normal(size=(30, 2)),
+        {"cat": (0.0, 1.0)},
+    )
     assert explorer.text.startswith("step 10: 10.00")
     last = explorer.picture.value
     explorer.at.value = 0
@@ -84,7 +109,10 @@ def test_before_after_wipes():
     pair.edge.value = 100
     assert opened(pair.picture.value).max() == 0
     pair.edge.value = 25
-    assert opened(pair.picture.value)[0, 10].max() == 0 and opened(pair.picture.value)[0, -1].min() == 200
+    assert (
+        opened(pair.picture.value)[0, 10].max() == 0
+        and opened(pair.picture.value)[0, -1].min() == 200
+    )
     with pytest.raises(ValueError, match="one size"):
         BeforeAfter(before, after[:4])
 
@@ -98,7 +126,9 @@ def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):
     named = opened(bench.picture.value)
     bench.prompt.value = "a photo of a dog"
     bench.work()
-    assert (opened(bench.picture.value) == named).all()  # a base model reads the category in {}'s place
+    assert (
+        opened(bench.picture.value) == named
+    ).all()  # a base model reads the category in {}'s place
     bench.prompt.value = ""
     bench.models = {"broken": None}
     bench.worker.run(bench.work)
@@ -121,8 +151,13 @@ def short_recipe(steps=3):
 
 def test_playground_answers_from_the_grid_and_says_when_it_cannot(tiny_base):
     plan = short_recipe()
-    points = tuple(Point(lambdas(v), f"picture {k}".encode(), f"identity {k}") for k, v in enumerate(variants(plan, (0.0, 2.0), (0.0, 5.0))))
-    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), plan, grid=Grid("pico", plan.name, points))
+    points = tuple(
+        Point(lambdas(v), f"picture {k}".encode(), f"identity {k}")
+        for k, v in enumerate(variants(plan, (0.0, 2.0), (0.0, 5.0)))
+    )
+    playground = RegularizerPlayground(
+        tiny_base, adb.Concept.bundled("pico"), plan, grid=Grid("pico", plan.name, points)
+    )
     assert "identity 3" in playground.text and playground.picture.value == b"picture 3"
     for stage in ("attention", "identity"):
         playground.sliders[stage, "lambda_mu"].value = 0.0
@@ -146,20 +181,28 @@ def test_later_stages_move_together_as_long_as_the_box_is_ticked(tiny_base):
 
 
 def test_playground_trains_what_the_sliders_say_and_keeps_a_gallery(tiny_base):
-    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2)
+    playground = RegularizerPlayground(
+        tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2
+    )
     before = [p.detach().clone() for p in tiny_base.unet.parameters()]
     for _ in range(2):
         playground.worker.run(playground.work)
         playground.worker.wait(120)
     assert "trained" in playground.status.value and len(playground.tried) == 2
-    np.testing.assert_array_equal(playground.tried[0][1], playground.tried[1][1])  # the same seed, the same picture
+    np.testing.assert_array_equal(
+        playground.tried[0][1], playground.tried[1][1]
+    )  # the same seed, the same picture
     assert playground.progress.value == playground.progress.max == 9
     assert opened(playground.curve.value).shape == (180, 640, 3)
-    assert all((a == b).all() for a, b in zip(before, tiny_base.unet.parameters())), "the base model has changed"
+    assert all((a == b).all() for a, b in zip(before, tiny_base.unet.parameters())), (
+        "the base model has changed"
+    )
 
 
 def test_playground_can_be_stopped_and_started_again(tiny_base):
-    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(200), steps=2)
+    playground = RegularizerPlayground(
+        tiny_base, adb.Concept.bundled("pico"), short_recipe(200), steps=2
+    )
     playground.train.click()
     end = time.monotonic() + 60
     while playground.progress.value < 2 and time.monotonic() < end:
@@ -172,7 +215,9 @@ def test_playground_can_be_stopped_and_started_again(tiny_base):
 
 
 def test_playground_ignores_a_second_press_and_sliders_that_move_while_it_trains(tiny_base):
-    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2)
+    playground = RegularizerPlayground(
+        tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2
+    )
     before = playground._label()
     playground.train.click()
     thread = playground.worker.thread
@@ -187,7 +232,9 @@ def test_playground_ignores_a_second_press_and_sliders_that_move_while_it_trains
 
 
 def test_errors_of_training_appear_in_the_playground(tiny_base):
-    playground = RegularizerPlayground(tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["no braces"], steps=2)
+    playground = RegularizerPlayground(
+        tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["no braces"], steps=2
+    )
     playground.worker.run(playground.work)
     playground.worker.wait(120)
     assert "PromptError" in playground.status.value

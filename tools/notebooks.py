@@ -32,7 +32,7 @@ ADDRESS = SOURCES / "address.txt"  # written by address; empty: nobody has publi
 TABLE = ("<!-- notebook times: written by make notebooks -->", "<!-- end of notebook times -->")
 CELL = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.+))?$")
 
-BOOTSTRAP = '''import importlib.util, subprocess, sys
+BOOTSTRAP = """import importlib.util, subprocess, sys
 
 if sys.version_info < (3, 10):
     raise SystemExit(f"These notebooks need Python 3.10 or newer, and this kernel runs {{sys.version.split()[0]}}: choose another kernel (README).")
@@ -46,11 +46,11 @@ if importlib.util.find_spec("adb_core") is None:
 missing = [name for name in ("torch", "diffusers", "transformers", "ipywidgets", "matplotlib") if importlib.util.find_spec(name) is None]
 if missing:
     raise SystemExit(f"This kernel lacks {{', '.join(missing)}}: run make setup, and choose the kernel of .venv (README).")
-from adb_core.devices import share_cores
+from adb_core.system.devices import share_cores
 share_cores()  # leaves alone the cores that other programs keep busy
 if "google.colab" in sys.modules:
     from google.colab import output
-    output.enable_custom_widget_manager()'''
+    output.enable_custom_widget_manager()"""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,23 @@ def build(name: str, *, solved: bool = False):
             made.append(new_code_cell(BOOTSTRAP.format(address=address())))
         elif cell.kind == "solution":
             if not solved:
-                made.append(new_markdown_cell(f"<details><summary>Solution of {cell.name}</summary>\n\n```python\n{cell.text}\n```\n\n</details>"))
+                made.append(
+                    new_markdown_cell(
+                        f"<details><summary>Solution of {cell.name}</summary>\n\n```python\n{cell.text}\n```\n\n</details>"
+                    )
+                )
         else:
-            made.append(new_code_cell(answers[cell.name]["solution"] if solved and cell.kind == "stub" else cell.text))
+            made.append(
+                new_code_cell(
+                    answers[cell.name]["solution"] if solved and cell.kind == "stub" else cell.text
+                )
+            )
     for number, cell in enumerate(made):  # the same source gives the same file
         cell["id"] = f"cell-{number:02d}"
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return new_notebook(cells=made, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    return new_notebook(
+        cells=made, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
+    )
 
 
 def address() -> str:
@@ -136,10 +146,14 @@ def badge(name: str) -> str:
     """The Colab badge, or a sentence where nobody has said where the repository is."""
     where = address().removesuffix(".git")
     if not where.startswith("https://github.com/"):
-        return "*Colab: this copy has no public address yet; `make address URL=...` writes the badge.*"
+        return (
+            "*Colab: this copy has no public address yet; `make address URL=...` writes the badge.*"
+        )
     target = where.removeprefix("https://github.com/")
-    return (f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-            f"(https://colab.research.google.com/github/{target}/blob/main/notebooks/{name}.ipynb)")
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/github/{target}/blob/main/notebooks/{name}.ipynb)"
+    )
 
 
 def times() -> dict[str, float]:
@@ -148,7 +162,11 @@ def times() -> dict[str, float]:
 
 def said_time(name: str) -> str:
     seconds = times().get(name)
-    return "not measured yet" if seconds is None else f"{max(1, round(seconds / 10)) * 10} s on 2 CPU cores; not measured on a GPU"
+    return (
+        "not measured yet"
+        if seconds is None
+        else f"{max(1, round(seconds / 10)) * 10} s on 2 CPU cores; not measured on a GPU"
+    )
 
 
 def names() -> list[str]:
@@ -163,7 +181,14 @@ def execute(notebook, folder: Path) -> float:
     from nbclient import NotebookClient
 
     began = time.monotonic()
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, store_widget_state=False, coalesce_streams=True).execute()
+    NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        store_widget_state=False,
+        coalesce_streams=True,
+    ).execute()
     return time.monotonic() - began
 
 
@@ -177,7 +202,7 @@ def clean(notebook) -> None:
 
 def write(path: Path, notebook) -> None:
     sys.path.insert(0, str(ROOT))
-    from adb_core.files import atomic_write_text
+    from adb_core.system.files import atomic_write_text
 
     atomic_write_text(path, nbformat.writes(notebook) + "\n")
 
@@ -187,7 +212,7 @@ def run(wanted: list[str]) -> None:
         notebook = build(name)
         seconds = execute(notebook, FOLDER)
         sys.path.insert(0, str(ROOT))
-        from adb_core.files import atomic_write_json
+        from adb_core.system.files import atomic_write_json
 
         atomic_write_json(TIMES, {**times(), name: round(seconds, 1)})
         for cell, fresh in zip(notebook.cells, build(name).cells):  # the time just measured
@@ -204,11 +229,17 @@ def write_table() -> None:
     text = path.read_text(encoding="utf-8")
     if TABLE[0] not in text:
         return
-    rows = [f"| [{name}](notebooks/{name}.ipynb) | {times()[name]:.0f} s |" for name in names() if name in times()]
+    rows = [
+        f"| [{name}](notebooks/{name}.ipynb) | {times()[name]:.0f} s |"
+        for name in names()
+        if name in times()
+    ]
     total = f"| all | {sum(times()[n] for n in names() if n in times()):.0f} s |"
-    table = "\n".join(["| notebook | time on 2 CPU cores, empty cache |", "|---|---|", *rows, total])
+    table = "\n".join(
+        ["| notebook | time on 2 CPU cores, empty cache |", "|---|---|", *rows, total]
+    )
     head, _, rest = text.partition(TABLE[0])
-    from adb_core.files import atomic_write_text
+    from adb_core.system.files import atomic_write_text
 
     atomic_write_text(path, f"{head}{TABLE[0]}\n{table}\n{TABLE[1]}{rest.partition(TABLE[1])[2]}")
 
@@ -221,16 +252,24 @@ def refresh() -> None:
             continue
         stored, fresh = nbformat.read(path, as_version=4), build(name)
         if [c.cell_type for c in stored.cells] != [c.cell_type for c in fresh.cells]:
-            sys.exit(f"{name}: cells were added or removed; run: python tools/notebooks.py run {name}")
+            sys.exit(
+                f"{name}: cells were added or removed; run: python tools/notebooks.py run {name}"
+            )
         for old, new in zip(stored.cells, fresh.cells):
-            if old.cell_type == "code" and old.source != new.source and "importlib.util" not in new.source:
+            if (
+                old.cell_type == "code"
+                and old.source != new.source
+                and "importlib.util" not in new.source
+            ):
                 sys.exit(f"{name}: code has changed; run: python tools/notebooks.py run {name}")
             old["source"] = new["source"]
         write(path, stored)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("run", "solutions", "address", "refresh"))
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()

@@ -41,7 +41,11 @@ def key():
 
 def runs(*arguments):
     """True if the environment's Python exists and carries out `arguments` without an error."""
-    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    silent = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
     try:
         done = subprocess.run((VENV_PYTHON, "-I") + arguments, **silent)
     except OSError:
@@ -87,7 +91,9 @@ def install():
     if code:
         sys.exit("pip could not install the project: see its message above, then run this again.")
     if not runs("-c", "import adb_core"):
-        sys.exit("The install ended well, but adb_core cannot be imported: delete .venv and run this again.")
+        sys.exit(
+            "The install ended well, but adb_core cannot be imported: delete .venv and run this again."
+        )
     READY.write_text(key())
     print("Ready: .venv holds the project and all it needs")
 

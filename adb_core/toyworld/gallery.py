@@ -13,15 +13,32 @@ from .concepts import PORTRAITS, photos
 from .grammar import caption
 from .pen import ELEMENTS
 from .render import Rendered, render
-from .scene import ACCESSORIES, CATEGORIES, COLORS, PLACES, STYLES, Pose, Scene, sample_instance, sample_scene
+from .scene import (
+    ACCESSORIES,
+    CATEGORIES,
+    COLORS,
+    PLACES,
+    STYLES,
+    Pose,
+    Scene,
+    sample_instance,
+    sample_scene,
+)
 
 # Okabe-Ito colors: told apart with every common kind of color blindness.
-MASK_COLORS = {"background": (238, 238, 238), "subject": (213, 94, 0), "accessory": (0, 158, 115), "object": (0, 114, 178)}
+MASK_COLORS = {
+    "background": (238, 238, 238),
+    "subject": (213, 94, 0),
+    "accessory": (0, 158, 115),
+    "object": (0, 114, 178),
+}
 
 
 def mask_picture(drawn: Rendered) -> np.ndarray:
     """The masks as one uint8 (64, 64, 3) picture in the colors of :data:`MASK_COLORS`."""
-    return sum(np.array(MASK_COLORS[e], np.uint8) * drawn.masks[e][..., None] for e in ELEMENTS).astype(np.uint8)
+    return sum(
+        np.array(MASK_COLORS[e], np.uint8) * drawn.masks[e][..., None] for e in ELEMENTS
+    ).astype(np.uint8)
 
 
 def _sheet(columns: int, cells: list[tuple[np.ndarray, str]], path: Path, title: str) -> None:
@@ -29,7 +46,12 @@ def _sheet(columns: int, cells: list[tuple[np.ndarray, str]], path: Path, title:
     from matplotlib.figure import Figure
 
     rows = -(-len(cells) // columns)
-    figure = Figure(figsize=(1.55 * columns, 1.95 * rows + 0.5), dpi=100, layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(1.55 * columns, 1.95 * rows + 0.5),
+        dpi=100,
+        layout="constrained",
+        facecolor="white",
+    )
     figure.suptitle(title, fontsize=12)
     axes = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
     for ax in axes.flat:
@@ -47,7 +69,9 @@ def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
     words = []
     for k, category in enumerate(CATEGORIES):
         color = list(COLORS)[k % len(COLORS)]
-        scene = Scene(category, sample_instance(rng, color), color, pose=Pose(), place=PLACES[k % 8])
+        scene = Scene(
+            category, sample_instance(rng, color), color, pose=Pose(), place=PLACES[k % 8]
+        )
         words.append((render(scene, k).image, category))
     base = Scene("cat", sample_instance(rng, "orange"), "orange", pose=Pose())
     words += [(render(replace(base, accessory=a), 1).image, a) for a in ACCESSORIES]
@@ -57,12 +81,26 @@ def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
     drawn = [render(s, k) for k, s in enumerate(scenes)]
     random = []
     for start in range(0, 24, 8):
-        random += [(d.image, caption(s, start + k)) for k, (s, d) in enumerate(zip(scenes[start:start + 8], drawn[start:start + 8]))]
-        random += [(mask_picture(d), "") for d in drawn[start:start + 8]]
-    people = [(render(*photo).image, p.name if k == 0 else photo[0].place or "plain") for p in PORTRAITS for k, photo in enumerate(photos(p))]
-    sheets = ((8, words, "words.png", "The words of the world"),
-              (8, random, "scenes.png", "Scenes, captions and masks (orange subject, green accessory, blue object)"),
-              (10, people, "concepts.png", "The bundled concepts, five photos each"))
+        random += [
+            (d.image, caption(s, start + k))
+            for k, (s, d) in enumerate(zip(scenes[start : start + 8], drawn[start : start + 8]))
+        ]
+        random += [(mask_picture(d), "") for d in drawn[start : start + 8]]
+    people = [
+        (render(*photo).image, p.name if k == 0 else photo[0].place or "plain")
+        for p in PORTRAITS
+        for k, photo in enumerate(photos(p))
+    ]
+    sheets = (
+        (8, words, "words.png", "The words of the world"),
+        (
+            8,
+            random,
+            "scenes.png",
+            "Scenes, captions and masks (orange subject, green accessory, blue object)",
+        ),
+        (10, people, "concepts.png", "The bundled concepts, five photos each"),
+    )
     paths = []
     for columns, cells, name, title in sheets:
         _sheet(columns, cells, folder / name, title)
@@ -71,8 +109,12 @@ def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m adb_core.toyworld.gallery", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/gallery"), help="folder for the sheets")
+    parser = argparse.ArgumentParser(
+        prog="python -m adb_core.toyworld.gallery", description=__doc__
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/gallery"), help="folder for the sheets"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     for path in write_gallery(args.out, args.seed):

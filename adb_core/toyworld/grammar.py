@@ -47,8 +47,18 @@ PLACE_PHRASES = {
     "kitchen": ("in the kitchen", "in a kitchen"),
     "desert": ("in the desert", "in a desert"),
 }
-FILLERS = ("cute", "lovely", "little", "funny", "nice")  # say nothing; they keep the adjective's slot flexible
-ORDERS = (("accessory", "relation", "place"), ("relation", "accessory", "place"), ("place", "accessory", "relation"))
+FILLERS = (
+    "cute",
+    "lovely",
+    "little",
+    "funny",
+    "nice",
+)  # say nothing; they keep the adjective's slot flexible
+ORDERS = (
+    ("accessory", "relation", "place"),
+    ("relation", "accessory", "place"),
+    ("place", "accessory", "relation"),
+)
 STOP_WORDS = frozenset("a an the of in on at to with and top next under beside standing".split())
 
 # Spare one-token words that no caption uses: DreamBooth's "rare token".
@@ -68,7 +78,9 @@ def _subject(scene: Scene, *, filler: str = "", color: bool = True) -> str:
 def _tails(scene: Scene) -> dict[str, tuple[str, ...]]:
     return {
         "accessory": ACCESSORY_PHRASES[scene.accessory] if scene.accessory else (),
-        "relation": tuple(p.format(scene.object) for p in RELATION_PHRASES[scene.relation]) if scene.relation else (),
+        "relation": tuple(p.format(scene.object) for p in RELATION_PHRASES[scene.relation])
+        if scene.relation
+        else (),
         "place": PLACE_PHRASES[scene.place] if scene.place else (),
     }
 
@@ -81,7 +93,9 @@ def captions(scene: Scene) -> Iterator[str]:
     """Every way the grammar can say a scene, without repeats and in a fixed order."""
     seen = set()
     styles = STYLE_PHRASES[scene.style] + (("",) if scene.style == "photo" else ())
-    subjects = [_subject(scene, filler=f, color=c) for f, c in product(("", *FILLERS), (True, False))]
+    subjects = [
+        _subject(scene, filler=f, color=c) for f, c in product(("", *FILLERS), (True, False))
+    ]
     tails = {name: (*said, "") for name, said in _tails(scene).items()}
     for order in ORDERS:
         for style, subject, *tail in product(styles, subjects, *(tails[name] for name in order)):
@@ -101,7 +115,9 @@ def caption(scene: Scene, seed: int) -> str:
     def choose(options):
         return options[int(rng.integers(len(options)))]
 
-    said = {name: choose(p) if p and rng.random() < 0.92 else "" for name, p in _tails(scene).items()}
+    said = {
+        name: choose(p) if p and rng.random() < 0.92 else "" for name, p in _tails(scene).items()
+    }
     style = choose(STYLE_PHRASES[scene.style])
     if scene.style == "photo" and rng.random() < 0.12:
         style = ""
@@ -114,12 +130,24 @@ def caption(scene: Scene, seed: int) -> str:
 def plain_caption(scene: Scene) -> str:
     """The caption that says everything in the grammar's first form (used for evaluation)."""
     tails = _tails(scene)
-    return _join(STYLE_PHRASES[scene.style][0], _subject(scene), *(p[0] for p in tails.values() if p))
+    return _join(
+        STYLE_PHRASES[scene.style][0], _subject(scene), *(p[0] for p in tails.values() if p)
+    )
 
 
 def vocabulary() -> list[str]:
     """Every word a caption can contain, plus the spare rare words, sorted."""
-    phrases = [*STYLE_PHRASES.values(), *ACCESSORY_PHRASES.values(), *RELATION_PHRASES.values(),
-               *PLACE_PHRASES.values(), CATEGORIES, tuple(COLORS), OBJECTS, FILLERS, RARE_WORDS, ("a", "an")]
+    phrases = [
+        *STYLE_PHRASES.values(),
+        *ACCESSORY_PHRASES.values(),
+        *RELATION_PHRASES.values(),
+        *PLACE_PHRASES.values(),
+        CATEGORIES,
+        tuple(COLORS),
+        OBJECTS,
+        FILLERS,
+        RARE_WORDS,
+        ("a", "an"),
+    ]
     words = {w for group in phrases for phrase in group for w in phrase.format("").split()}
     return sorted(words)

@@ -13,7 +13,12 @@ from contextlib import contextmanager
 from .scene import RGB, mix
 
 ELEMENTS = ("background", "subject", "accessory", "object")
-CODES: dict[str, RGB] = {"background": (0, 0, 0), "subject": (255, 0, 0), "accessory": (0, 255, 0), "object": (0, 0, 255)}
+CODES: dict[str, RGB] = {
+    "background": (0, 0, 0),
+    "subject": (255, 0, 0),
+    "accessory": (0, 255, 0),
+    "object": (0, 0, 255),
+}
 PAPER: RGB = (247, 242, 230)
 PENCIL: RGB = (74, 70, 72)
 
@@ -40,13 +45,17 @@ def polygon(*points: tuple[float, float]) -> str:
 
 def rounded(x: float, y: float, w: float, h: float, r: float) -> str:
     r = min(r, w / 2, h / 2)
-    return (f"M{x + r:.2f} {y:.2f}h{w - 2 * r:.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {r:.2f}v{h - 2 * r:.2f}"
-            f"a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {r:.2f}h{-(w - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {-r:.2f}"
-            f"v{-(h - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {-r:.2f}Z")
+    return (
+        f"M{x + r:.2f} {y:.2f}h{w - 2 * r:.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {r:.2f}v{h - 2 * r:.2f}"
+        f"a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {r:.2f}h{-(w - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {-r:.2f}"
+        f"v{-(h - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {-r:.2f}Z"
+    )
 
 
 def star(cx: float, cy: float, r: float, points: int = 5, inner: float = 0.42) -> str:
-    steps = [(r if k % 2 == 0 else r * inner, math.pi * (k / points - 0.5)) for k in range(2 * points)]
+    steps = [
+        (r if k % 2 == 0 else r * inner, math.pi * (k / points - 0.5)) for k in range(2 * points)
+    ]
     return polygon(*((cx + q * math.cos(a), cy + q * math.sin(a)) for q, a in steps))
 
 
@@ -96,13 +105,24 @@ class Pen:
 
     # ------------------------------------------------------------ shapes
 
-    def path(self, d: str, fill: RGB | None = None, stroke: RGB | None = None, width: float = 1.1,
-             opacity: float = 1.0, mask: bool = True) -> None:
+    def path(
+        self,
+        d: str,
+        fill: RGB | None = None,
+        stroke: RGB | None = None,
+        width: float = 1.1,
+        opacity: float = 1.0,
+        mask: bool = True,
+    ) -> None:
         """Draw path ``d``. Outlines of filled shapes are pencil in a sketch and left out in a painting;
         ``mask`` False keeps the shape out of the masks (shadows, shading)."""
         code = hex_color(CODES[self.element])
         flat = f'<path d="{d}" fill="{code if fill else "none"}"'
-        flat += f' stroke="{code}" stroke-width="{width:.2f}" stroke-linecap="round"/>' if stroke else "/>"
+        flat += (
+            f' stroke="{code}" stroke-width="{width:.2f}" stroke-linecap="round"/>'
+            if stroke
+            else "/>"
+        )
         if stroke and fill and self.style == "painting":
             stroke = self._tone(fill)
             width *= 0.6
@@ -117,7 +137,9 @@ class Pen:
             svg += f' opacity="{opacity:.2f}"'
         self._items.append((svg + "/>", flat if mask else None))
 
-    def line(self, d: str, stroke: RGB, width: float = 1.1, opacity: float = 1.0, mask: bool = True) -> None:
+    def line(
+        self, d: str, stroke: RGB, width: float = 1.1, opacity: float = 1.0, mask: bool = True
+    ) -> None:
         """An ink line: details, contours."""
         self.path(d, None, stroke, width, opacity, mask)
 
@@ -127,14 +149,25 @@ class Pen:
         shape = f'<path d="{d}" fill="none" stroke-width="{width:.2f}" stroke-linecap="round" stroke-linejoin="round" stroke="{{}}"/>'
         self._items.append((shape.format(hex_color(self._tone(color))), shape.format(code)))
 
-    def gradient(self, d: str, stops: list[tuple[float, RGB, float]], x1=0.0, y1=0.0, x2=0.0, y2=1.0,
-                 radial: bool = False, raw: bool = False, mask: bool = False) -> None:
+    def gradient(
+        self,
+        d: str,
+        stops: list[tuple[float, RGB, float]],
+        x1=0.0,
+        y1=0.0,
+        x2=0.0,
+        y2=1.0,
+        radial: bool = False,
+        raw: bool = False,
+        mask: bool = False,
+    ) -> None:
         """Fill path ``d`` with a gradient of ``(offset, color, opacity)`` stops over its bounding box.
 
         ``raw`` keeps the stops' colors as they are in every style (light and shade)."""
         name = f"g{len(self._defs)}"
         body = "".join(
-            f'<stop offset="{o}" stop-color="{hex_color(c if raw else self._tone(c))}" stop-opacity="{a}"/>' for o, c, a in stops
+            f'<stop offset="{o}" stop-color="{hex_color(c if raw else self._tone(c))}" stop-opacity="{a}"/>'
+            for o, c, a in stops
         )
         box = "" if radial else f' x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
         kind = "radialGradient" if radial else "linearGradient"
@@ -148,8 +181,15 @@ class Pen:
         if self.style == "sketch":
             return
         s = strength * {"photo": 1.0, "painting": 0.9, "pixel art": 0.7}[self.style]
-        self.gradient(d, [(0, white, 0.34 * s), (0.45, white, 0.0), (0.55, black, 0.0), (1, black, 0.34 * s)],
-                      0.15, 0.0, 0.75, 1.0, raw=True)
+        self.gradient(
+            d,
+            [(0, white, 0.34 * s), (0.45, white, 0.0), (0.55, black, 0.0), (1, black, 0.34 * s)],
+            0.15,
+            0.0,
+            0.75,
+            1.0,
+            raw=True,
+        )
 
     def _tone(self, rgb: RGB, line: bool = False) -> RGB:
         """A fill or line color as this style paints it."""
@@ -169,5 +209,7 @@ class Pen:
         body = "".join(item[1] or "" if flat else item[0] for item in self._items)
         edges = ' shape-rendering="crispEdges"' if flat else ""
         n = self.size
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{n}" height="{n}" viewBox="0 0 {n} {n}"{edges}>'
-                f'<defs>{"".join(self._defs)}</defs>{body}</svg>')
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{n}" height="{n}" viewBox="0 0 {n} {n}"{edges}>'
+            f"<defs>{''.join(self._defs)}</defs>{body}</svg>"
+        )

@@ -37,7 +37,11 @@ def beach(p: Pen, rng: np.random.Generator) -> None:
     p.path(f"M0 {y - 10}H64V{y + 2}H0Z", (38, 132, 196))
     p.line(f"M0 {y - 10}H64", (26, 100, 160), 0.7)
     for k in range(3):
-        p.line(f"M{rng.uniform(2, 50):.1f} {y - 7 + 2.4 * k:.1f}h{rng.uniform(6, 12):.1f}", (150, 210, 238), 0.9)
+        p.line(
+            f"M{rng.uniform(2, 50):.1f} {y - 7 + 2.4 * k:.1f}h{rng.uniform(6, 12):.1f}",
+            (150, 210, 238),
+            0.9,
+        )
     _ground(p, y, (236, 204, 130), (248, 226, 166), 2.4)
     p.line(f"M0 {y}Q20 {y - 2.4} 36 {y}T64 {y - 1.2}", (250, 250, 250), 1.3)
 
@@ -47,11 +51,21 @@ def snow(p: Pen, rng: np.random.Generator) -> None:
     _sky(p, _vary(rng, (150, 178, 212)), (222, 232, 244))
     for k in range(2):
         x = rng.uniform(0, 30) + 32 * k
-        p.path(polygon((x - 18, y + 2), (x, y - rng.uniform(14, 20)), (x + 18, y + 2)), (186, 204, 226), (130, 152, 184), 0.7)
+        p.path(
+            polygon((x - 18, y + 2), (x, y - rng.uniform(14, 20)), (x + 18, y + 2)),
+            (186, 204, 226),
+            (130, 152, 184),
+            0.7,
+        )
         p.path(polygon((x - 5, y - 10), (x, y - 17), (x + 5, y - 10), (x, y - 8)), (250, 252, 255))
     _ground(p, y, (250, 252, 255), (226, 236, 248), 4.0)
     for _ in range(9):
-        p.path(ellipse(rng.uniform(2, 62), rng.uniform(2, y), 1.25, 1.25), (255, 255, 255), (160, 184, 214) if p.style == "sketch" else None, 0.4)
+        p.path(
+            ellipse(rng.uniform(2, 62), rng.uniform(2, y), 1.25, 1.25),
+            (255, 255, 255),
+            (160, 184, 214) if p.style == "sketch" else None,
+            0.4,
+        )
 
 
 def forest(p: Pen, rng: np.random.Generator) -> None:
@@ -64,7 +78,16 @@ def forest(p: Pen, rng: np.random.Generator) -> None:
             p.path(rounded(x - 1.2, y - 5, 2.4, 7, 0.3), (96, 66, 44))
             for part in (0.0, 0.34):
                 w = 6.8 * (1 - part * 0.8)
-                p.path(polygon((x - w, y - 3 - h * part), (x, y - h * (0.72 + part * 0.84)), (x + w, y - 3 - h * part)), tone, darken(tone, 0.4), 0.7)
+                p.path(
+                    polygon(
+                        (x - w, y - 3 - h * part),
+                        (x, y - h * (0.72 + part * 0.84)),
+                        (x + w, y - 3 - h * part),
+                    ),
+                    tone,
+                    darken(tone, 0.4),
+                    0.7,
+                )
     _ground(p, y, (76, 136, 62), (112, 170, 84), 2.0)
 
 
@@ -79,7 +102,10 @@ def city(p: Pen, rng: np.random.Generator) -> None:
         for a in range(2):
             for b in range(int(h // 7)):
                 if rng.random() < 0.72:
-                    p.path(rounded(x + 1.8 + a * (w - 3.0) / 2, y - h + 2.6 + b * 6.6, 2.5, 3.2, 0.2), (255, 220, 112))
+                    p.path(
+                        rounded(x + 1.8 + a * (w - 3.0) / 2, y - h + 2.6 + b * 6.6, 2.5, 3.2, 0.2),
+                        (255, 220, 112),
+                    )
         x += w + rng.uniform(0.2, 1.5)
     _ground(p, y, (70, 70, 84), (92, 92, 108))
     for k in range(4):
@@ -90,7 +116,12 @@ def moon(p: Pen, rng: np.random.Generator) -> None:
     y = rng.uniform(39, 43)
     _sky(p, (10, 10, 26), (22, 22, 48))
     for _ in range(11):
-        p.path(ellipse(rng.uniform(1, 63), rng.uniform(1, y - 3), 0.75, 0.75), (250, 250, 255), (110, 110, 130) if p.style == "sketch" else None, 0.4)
+        p.path(
+            ellipse(rng.uniform(1, 63), rng.uniform(1, y - 3), 0.75, 0.75),
+            (250, 250, 255),
+            (110, 110, 130) if p.style == "sketch" else None,
+            0.4,
+        )
     ex, ey = rng.uniform(8, 56), rng.uniform(8, 13)
     p.path(ellipse(ex, ey, 5.6, 5.6), (64, 140, 222), (30, 66, 120), 0.6)
     p.path(ellipse(ex - 1.4, ey - 1.4, 2.6, 2.0), (110, 196, 120))
@@ -105,15 +136,24 @@ def sea(p: Pen, rng: np.random.Generator) -> None:
     _sky(p, _vary(rng, (62, 168, 214)), (12, 62, 138))
     for k in range(3):
         x = rng.uniform(2, 20) + 20 * k
-        p.path(polygon((x, 0), (x + 5, 0), (x - 4, 46), (x - 13, 46)), (190, 234, 250), opacity=0.16)
+        p.path(
+            polygon((x, 0), (x + 5, 0), (x - 4, 46), (x - 13, 46)), (190, 234, 250), opacity=0.16
+        )
     y = rng.uniform(50, 53)
     _ground(p, y, (196, 182, 132), (160, 160, 136), 2.0)
     for side in (rng.uniform(3, 10), rng.uniform(54, 61)):
         for k in (-2.6, 0.6, 3.4):
             h, x = rng.uniform(13, 24), side + k
-            p.line(f"M{x:.1f} 60q-3.4 {-h / 3:.1f} 0 {-h / 2:.1f}t0 {-h / 2:.1f}", (30, 138, 92), 2.0)
+            p.line(
+                f"M{x:.1f} 60q-3.4 {-h / 3:.1f} 0 {-h / 2:.1f}t0 {-h / 2:.1f}", (30, 138, 92), 2.0
+            )
     for _ in range(6):
-        p.path(ellipse(rng.uniform(3, 61), rng.uniform(4, 44), 1.5, 1.5), (150, 216, 244), (226, 246, 255), 0.7)
+        p.path(
+            ellipse(rng.uniform(3, 61), rng.uniform(4, 44), 1.5, 1.5),
+            (150, 216, 244),
+            (226, 246, 255),
+            0.7,
+        )
 
 
 def kitchen(p: Pen, rng: np.random.Generator) -> None:
@@ -140,7 +180,12 @@ def desert(p: Pen, rng: np.random.Generator) -> None:
     _sky(p, _vary(rng, (236, 128, 74)), (252, 212, 150))
     p.path(ellipse(rng.uniform(10, 54), rng.uniform(12, 19), 6.4, 6.4), (255, 244, 200))
     x = rng.uniform(0, 38)
-    p.path(polygon((x, y), (x + 4, y - 14), (x + 19, y - 14), (x + 24, y)), (182, 92, 62), (130, 58, 40), 0.7)
+    p.path(
+        polygon((x, y), (x + 4, y - 14), (x + 19, y - 14), (x + 24, y)),
+        (182, 92, 62),
+        (130, 58, 40),
+        0.7,
+    )
     p.line(f"M{x + 2.4} {y - 8}H{x + 21}", (150, 70, 48), 0.9)
     _ground(p, y, (208, 134, 64), (234, 172, 96), 5.0)
     p.line(f"M0 {y + 11}Q18 {y + 5} 34 {y + 11}T64 {y + 9}", (188, 112, 52), 1.0)

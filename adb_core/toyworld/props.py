@@ -27,7 +27,15 @@ def crown(p: Pen, a: Anchors) -> None:
     w = max(6.6, min(a.head, 8.6))
     gold: RGB = (252, 204, 52)
     b, t = y + 1.6, y - 7.6
-    d = polygon((x - w, b), (x - w * 1.15, t + 1), (x - w * 0.5, b - 5.2), (x, t - 1.2), (x + w * 0.5, b - 5.2), (x + w * 1.15, t + 1), (x + w, b))
+    d = polygon(
+        (x - w, b),
+        (x - w * 1.15, t + 1),
+        (x - w * 0.5, b - 5.2),
+        (x, t - 1.2),
+        (x + w * 0.5, b - 5.2),
+        (x + w * 1.15, t + 1),
+        (x + w, b),
+    )
     p.path(d, gold, (128, 82, 6), 1.1)
     p.shade(d, 0.8)
     for k, c in ((-0.55, (70, 130, 230)), (0.0, (226, 50, 66)), (0.55, (70, 180, 100))):
@@ -40,12 +48,24 @@ def scarf(p: Pen, a: Anchors) -> None:
     if w == 0:  # a fish: the scarf goes around the body
         d = f"M{x - 2.6} {y - 9.6}Q{x - 6.6} {y} {x - 2.6} {y + 9.6}L{x + 2.6} {y + 9.6}Q{x - 1.4} {y} {x + 2.6} {y - 9.6}Z"
         tail = polygon((x - 2.2, y + 7), (x + 2.8, y + 7), (x + 3.6, y + 15), (x - 1.8, y + 15.4))
-        bars = [(x - 5.6, y - 5.6, x + 1.0, y - 5.6), (x - 6.4, y, x, y), (x - 5.6, y + 5.6, x + 1.0, y + 5.6)]
+        bars = [
+            (x - 5.6, y - 5.6, x + 1.0, y - 5.6),
+            (x - 6.4, y, x, y),
+            (x - 5.6, y + 5.6, x + 1.0, y + 5.6),
+        ]
         low = (x + 0.8, y + 13)
     else:
         d = f"M{x - w - 1} {y - 2.6}Q{x} {y + 2.2} {x + w + 1} {y - 2.6}L{x + w + 1.4} {y + 1.8}Q{x} {y + 6.6} {x - w - 1.4} {y + 1.8}Z"
-        tail = polygon((x + w * 0.2, y + 1.4), (x + w * 0.2 + 5, y + 0.6), (x + w * 0.2 + 5.8, y + 11), (x + w * 0.2 + 0.4, y + 11.6))
-        bars = [(x + k * w, y - 1.4 + 2.4 * (1 - k * k), x + k * w * 0.95, y + 2.8 + 2.4 * (1 - k * k)) for k in (-0.62, 0.0, 0.62)]
+        tail = polygon(
+            (x + w * 0.2, y + 1.4),
+            (x + w * 0.2 + 5, y + 0.6),
+            (x + w * 0.2 + 5.8, y + 11),
+            (x + w * 0.2 + 0.4, y + 11.6),
+        )
+        bars = [
+            (x + k * w, y - 1.4 + 2.4 * (1 - k * k), x + k * w * 0.95, y + 2.8 + 2.4 * (1 - k * k))
+            for k in (-0.62, 0.0, 0.62)
+        ]
         low = (x + w * 0.2 + 2.9, y + 9)
     p.path(tail, red, darken(red, 0.6), 1.0)
     p.line(f"M{low[0] - 2.4} {low[1]}h5", white, 1.6)
@@ -57,7 +77,11 @@ def scarf(p: Pen, a: Anchors) -> None:
 def glasses(p: Pen, a: Anchors) -> None:
     x, y, gap = a.eyes
     r = max(3.3, min(gap * 0.96, 4.4))
-    p.line(f"M{x - gap - r} {y - 0.4}L{x - gap - r - 3.2} {y - 2}M{x + gap + r} {y - 0.4}L{x + gap + r + 3.2} {y - 2}M{x - gap + r} {y}H{x + gap - r}", INK, 1.7)
+    p.line(
+        f"M{x - gap - r} {y - 0.4}L{x - gap - r - 3.2} {y - 2}M{x + gap + r} {y - 0.4}L{x + gap + r + 3.2} {y - 2}M{x - gap + r} {y}H{x + gap - r}",
+        INK,
+        1.7,
+    )
     for s in (-1, 1):
         lens = ellipse(x + s * gap, y, r, r)
         p.path(lens, (70, 84, 116), INK, 1.9)
@@ -69,7 +93,9 @@ def balloon(p: Pen, a: Anchors) -> None:
     x, y = hx - 3.0, min(-a.height - 1.5, -35.0)
     skin: RGB = (238, 56, 72)
     p.line(f"M{hx} {hy}Q{x + 3} {(hy + y) / 2} {x} {y + 8}", (70, 64, 72), 0.9)
-    p.path(polygon((x - 1.6, y + 9.4), (x, y + 7), (x + 1.6, y + 9.4)), skin, darken(skin, 0.6), 0.8)
+    p.path(
+        polygon((x - 1.6, y + 9.4), (x, y + 7), (x + 1.6, y + 9.4)), skin, darken(skin, 0.6), 0.8
+    )
     d = ellipse(x, y, 6.6, 7.8)
     p.path(d, skin, darken(skin, 0.6), 1.1)
     p.shade(d, 0.8)
@@ -86,7 +112,10 @@ def umbrella(p: Pen, a: Anchors) -> None:
         x0, x1 = x - r + k * r / 2, x - r + (k + 1) * r / 2
         d = f"M{x0} {y}Q{(x0 + x1) / 2} {y - 3} {x1} {y}Q{(x1 + x * 1.6) / 2.6} {y - 9} {x} {y - 11.5}Q{(x0 + x * 1.6) / 2.6} {y - 9} {x0} {y}Z"
         p.path(d, teal if k % 2 == 0 else cream, darken(teal, 0.6), 0.9)
-    p.shade(f"M{x - r} {y}Q{x - r * 0.8} {y - 11.5} {x} {y - 11.5}Q{x + r * 0.8} {y - 11.5} {x + r} {y}Z", 0.7)
+    p.shade(
+        f"M{x - r} {y}Q{x - r * 0.8} {y - 11.5} {x} {y - 11.5}Q{x + r * 0.8} {y - 11.5} {x + r} {y}Z",
+        0.7,
+    )
     p.line(f"M{x} {y - 11.5}v-2", (92, 62, 44), 1.3)
 
 
@@ -105,11 +134,24 @@ def ball(p: Pen) -> None:
 
 def box(p: Pen) -> None:
     card: RGB = (206, 158, 104)
-    p.path(polygon((-8, -10.4), (-5.2, -13.6), (9.6, -13.6), (7, -10.4)), lighten(card, 0.3), darken(card, 0.6), 1.0)
-    p.path(polygon((7, -10.4), (9.6, -13.6), (9.6, -3.4), (7, 0)), darken(card, 0.25), darken(card, 0.6), 1.0)
+    p.path(
+        polygon((-8, -10.4), (-5.2, -13.6), (9.6, -13.6), (7, -10.4)),
+        lighten(card, 0.3),
+        darken(card, 0.6),
+        1.0,
+    )
+    p.path(
+        polygon((7, -10.4), (9.6, -13.6), (9.6, -3.4), (7, 0)),
+        darken(card, 0.25),
+        darken(card, 0.6),
+        1.0,
+    )
     d = rounded(-8, -10.4, 15, 10.4, 0.4)
     p.path(d, card, darken(card, 0.6), 1.0)
-    p.path(polygon((-1.8, -10.4), (0.8, -13.4), (3.4, -13.4), (1.0, -10.4), (1.0, -6.8), (-1.8, -6.8)), (238, 216, 170))
+    p.path(
+        polygon((-1.8, -10.4), (0.8, -13.4), (3.4, -13.4), (1.0, -10.4), (1.0, -6.8), (-1.8, -6.8)),
+        (238, 216, 170),
+    )
     p.shade(d, 0.6)
 
 
@@ -128,8 +170,12 @@ def cake(p: Pen) -> None:
     p.path(d, (250, 222, 178), (132, 84, 56), 1.0)
     p.line("M-7.4 -3.4H7.4", (206, 122, 84), 1.5)
     p.shade(d, 0.6)
-    p.path("M-8.4 -9.6Q-8.4 -11.6 -6 -11.6H6Q8.4 -11.6 8.4 -9.6V-7.4Q6.6 -4.6 5 -7.2Q3.2 -4.8 1.4 -7.2Q-1 -4.4 -2.8 -7.2Q-4.8 -4.8 -6 -7.2Q-8.2 -5.4 -8.4 -7.4Z",
-           (255, 140, 178), (150, 62, 92), 0.9)
+    p.path(
+        "M-8.4 -9.6Q-8.4 -11.6 -6 -11.6H6Q8.4 -11.6 8.4 -9.6V-7.4Q6.6 -4.6 5 -7.2Q3.2 -4.8 1.4 -7.2Q-1 -4.4 -2.8 -7.2Q-4.8 -4.8 -6 -7.2Q-8.2 -5.4 -8.4 -7.4Z",
+        (255, 140, 178),
+        (150, 62, 92),
+        0.9,
+    )
     p.path(rounded(-1.0, -15.2, 2.0, 4.0, 0.4), (120, 196, 250), (50, 90, 140), 0.5)
     p.path(ellipse(0, -16.8, 1.2, 1.8), (255, 196, 60), (220, 110, 20), 0.6)
 
@@ -153,5 +199,9 @@ def plant(p: Pen) -> None:
     p.shade(d, 0.6)
 
 
-WEAR: dict[str, Callable[[Pen, Anchors], None]] = {f.__name__: f for f in (hat, crown, scarf, glasses, balloon, umbrella)}
-PUT: dict[str, Callable[[Pen], None]] = {f.__name__: f for f in (ball, box, drum, cake, pumpkin, plant)}
+WEAR: dict[str, Callable[[Pen, Anchors], None]] = {
+    f.__name__: f for f in (hat, crown, scarf, glasses, balloon, umbrella)
+}
+PUT: dict[str, Callable[[Pen], None]] = {
+    f.__name__: f for f in (ball, box, drum, cake, pumpkin, plant)
+}

@@ -54,13 +54,17 @@ class _Layout:
 def _layout(scene: Scene, rng: np.random.Generator) -> _Layout:
     pose = scene.pose
     top_heavy = scene.accessory in ("hat", "crown", "umbrella", "balloon")
-    scale = pose.scale * (1.0 if top_heavy else 1.12) * (0.96 if scene.accessory == "umbrella" else 1.0)
+    scale = (
+        pose.scale * (1.0 if top_heavy else 1.12) * (0.96 if scene.accessory == "umbrella" else 1.0)
+    )
     x = SIZE / 2 + pose.x
     if scene.relation == "next to":
         side = 1 if rng.random() < 0.5 else -1
         if scene.accessory in ("balloon", "umbrella"):  # leave room where it hangs
             side = 1 if pose.flip else -1
-        return _Layout(x - side * 8, FOOT, scale * 0.86, x + side * 16.5 - pose.x * 0.4, FOOT + 2.5, 1.08)
+        return _Layout(
+            x - side * 8, FOOT, scale * 0.86, x + side * 16.5 - pose.x * 0.4, FOOT + 2.5, 1.08
+        )
     if scene.relation == "on top of":
         return _Layout(x, FOOT - 10.8, scale * 0.74, x, FOOT + 3.0, 1.22)
     if scene.relation == "holding":
@@ -72,10 +76,20 @@ def _layout(scene: Scene, rng: np.random.Generator) -> _Layout:
 def _shadow(p: Pen, x: float, y: float, width: float) -> None:
     if p.style == "sketch":
         for k in range(4):
-            p.line(f"M{x - width + 3 * k:.1f} {y + 0.6 + 0.9 * k:.1f}h{2 * width - 6 * k:.1f}", (150, 144, 140), 0.6, 0.6, mask=False)
+            p.line(
+                f"M{x - width + 3 * k:.1f} {y + 0.6 + 0.9 * k:.1f}h{2 * width - 6 * k:.1f}",
+                (150, 144, 140),
+                0.6,
+                0.6,
+                mask=False,
+            )
         return
-    p.gradient(ellipse(x + 1.5, y + 0.6, width, width * 0.26),
-               [(0, (8, 6, 20), 0.5), (0.6, (8, 6, 20), 0.34), (1, (8, 6, 20), 0.0)], radial=True, raw=True)
+    p.gradient(
+        ellipse(x + 1.5, y + 0.6, width, width * 0.26),
+        [(0, (8, 6, 20), 0.5), (0.6, (8, 6, 20), 0.34), (1, (8, 6, 20), 0.0)],
+        radial=True,
+        raw=True,
+    )
 
 
 def _object(p: Pen, scene: Scene, x: float, y: float, scale: float) -> None:
@@ -101,11 +115,25 @@ def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
             hx, hy = anchors.hand
             reach = (hx + 5.0, hy - 0.5)
             with p.on("subject"):
-                p.band(f"M{hx - 3.5} {hy - 1}Q{hx + 1} {hy + 3} {reach[0]} {reach[1]}", scene.instance.primary, 3.0)
-            with p.on("object"), p.group(f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale({at.object_scale:.3f})"'):
+                p.band(
+                    f"M{hx - 3.5} {hy - 1}Q{hx + 1} {hy + 3} {reach[0]} {reach[1]}",
+                    scene.instance.primary,
+                    3.0,
+                )
+            with (
+                p.on("object"),
+                p.group(
+                    f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale({at.object_scale:.3f})"'
+                ),
+            ):
                 PUT[scene.object](p)
             with p.on("subject"):
-                p.path(ellipse(reach[0] + 0.4, reach[1] - 0.2, 1.9, 1.7), scene.instance.primary, (60, 40, 40), 0.7)
+                p.path(
+                    ellipse(reach[0] + 0.4, reach[1] - 0.2, 1.9, 1.7),
+                    scene.instance.primary,
+                    (60, 40, 40),
+                    0.7,
+                )
 
 
 def draw(scene: Scene, seed: int) -> Pen:
@@ -133,12 +161,20 @@ def _strokes(p: Pen, rng: np.random.Generator) -> None:
         angle = turn + (np.pi / 2) * (k % 2) + rng.normal(0, 0.35)
         dx, dy = n * np.cos(angle), n * np.sin(angle)
         tone = (255, 240, 206) if k % 3 else (104, 44, 30)
-        p.line(f"M{x:.1f} {y:.1f}q{dx - 0.25 * dy:.1f} {dy + 0.25 * dx:.1f} {2 * dx:.1f} {2 * dy:.1f}", tone, 4.2, 0.14, mask=False)
+        p.line(
+            f"M{x:.1f} {y:.1f}q{dx - 0.25 * dy:.1f} {dy + 0.25 * dx:.1f} {2 * dx:.1f} {2 * dy:.1f}",
+            tone,
+            4.2,
+            0.14,
+            mask=False,
+        )
 
 
 def _raster(svg: str) -> np.ndarray:
     """SVG -> uint8 (64, 64, 3)."""
-    png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)  # there is no text, and fonts load slowly
+    png = resvg_py.svg_to_bytes(
+        svg_string=svg, skip_system_fonts=True
+    )  # there is no text, and fonts load slowly
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
 

@@ -19,13 +19,32 @@ import numpy as np
 RGB = tuple[int, int, int]
 
 CATEGORIES = (
-    "cat", "dog", "bear", "rabbit", "bird", "fish", "turtle",
-    "robot", "car", "house", "mug", "teapot", "mushroom", "cactus",
+    "cat",
+    "dog",
+    "bear",
+    "rabbit",
+    "bird",
+    "fish",
+    "turtle",
+    "robot",
+    "car",
+    "house",
+    "mug",
+    "teapot",
+    "mushroom",
+    "cactus",
 )
 COLORS: dict[str, RGB] = {
-    "red": (214, 44, 44), "orange": (242, 136, 34), "yellow": (248, 212, 56), "green": (66, 164, 74),
-    "blue": (52, 108, 216), "purple": (132, 72, 190), "pink": (247, 152, 194), "brown": (122, 78, 46),
-    "white": (244, 243, 240), "black": (50, 50, 58),
+    "red": (214, 44, 44),
+    "orange": (242, 136, 34),
+    "yellow": (248, 212, 56),
+    "green": (66, 164, 74),
+    "blue": (52, 108, 216),
+    "purple": (132, 72, 190),
+    "pink": (247, 152, 194),
+    "brown": (122, 78, 46),
+    "white": (244, 243, 240),
+    "black": (50, 50, 58),
 }
 ACCESSORIES = ("hat", "crown", "scarf", "glasses", "balloon", "umbrella")
 RELATIONS = ("next to", "on top of", "holding")
@@ -41,7 +60,9 @@ RARE_MARKS = ("star", "heart", "bolt", "moon")
 COMMON_SIZE = (0.90, 1.10)  # width, height, head, detail: factors around the category's norm
 RARE_SIZE = (0.78, 1.26)
 COLOR_JITTER = 14  # per channel, around the color word
-RARE_COLOR_DISTANCE = 45.0  # a concept's primary color is at least this far (RGB) from every color word
+RARE_COLOR_DISTANCE = (
+    45.0  # a concept's primary color is at least this far (RGB) from every color word
+)
 
 
 def _check(kind: str, value: str | None, allowed, optional: bool = False) -> None:
@@ -75,11 +96,15 @@ class Instance:
         for name in ("primary", "secondary"):
             rgb = tuple(int(v) for v in getattr(self, name))
             if len(rgb) != 3 or not all(0 <= v <= 255 for v in rgb):
-                raise ValueError(f"{name} must be three numbers from 0 to 255, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be three numbers from 0 to 255, got {getattr(self, name)!r}"
+                )
             object.__setattr__(self, name, rgb)
         for name in ("width", "height", "head", "detail"):
             if not 0.5 <= getattr(self, name) <= 1.6:
-                raise ValueError(f"{name} must lie between 0.5 and 1.6, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must lie between 0.5 and 1.6, got {getattr(self, name)!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -142,15 +167,21 @@ LABELS: dict[str, tuple[str, ...]] = {
 def labels(scene: Scene) -> dict[str, str | None]:
     """The truth about a scene, one entry per head of the judge (color None if no word fits)."""
     return {
-        "category": scene.category, "color": scene.color, "accessory": scene.accessory or "none",
-        "relation": scene.relation or "none", "object": scene.object or "none",
-        "place": scene.place or "plain", "style": scene.style,
+        "category": scene.category,
+        "color": scene.color,
+        "accessory": scene.accessory or "none",
+        "relation": scene.relation or "none",
+        "object": scene.object or "none",
+        "place": scene.place or "plain",
+        "style": scene.style,
     }
 
 
 def instance_from_dict(data: dict) -> Instance:
     """Inverse of ``dataclasses.asdict`` (JSON turns tuples into lists)."""
-    return Instance(**{**data, "primary": tuple(data["primary"]), "secondary": tuple(data["secondary"])})
+    return Instance(
+        **{**data, "primary": tuple(data["primary"]), "secondary": tuple(data["secondary"])}
+    )
 
 
 def scene_to_dict(scene: Scene) -> dict:
@@ -158,7 +189,9 @@ def scene_to_dict(scene: Scene) -> dict:
 
 
 def scene_from_dict(data: dict) -> Scene:
-    return Scene(**{**data, "instance": instance_from_dict(data["instance"]), "pose": Pose(**data["pose"])})
+    return Scene(
+        **{**data, "instance": instance_from_dict(data["instance"]), "pose": Pose(**data["pose"])}
+    )
 
 
 # ---------------------------------------------------------------- combinations held out of pretraining
@@ -188,8 +221,15 @@ def combinations() -> Iterator[dict[str, str | None]]:
     for category, color, accessory, (relation, obj), place, style in product(
         CATEGORIES, COLORS, (None, *ACCESSORIES), relations, (None, *PLACES), STYLES
     ):
-        yield dict(category=category, color=color, accessory=accessory, relation=relation, object=obj,
-                   place=place, style=style)
+        yield dict(
+            category=category,
+            color=color,
+            accessory=accessory,
+            relation=relation,
+            object=obj,
+            place=place,
+            style=style,
+        )
 
 
 # ---------------------------------------------------------------- drawing lots
@@ -214,22 +254,31 @@ def _jitter(rng: np.random.Generator, rgb: RGB, amount: int = COLOR_JITTER) -> R
 
 
 def _sizes(rng: np.random.Generator, span: tuple[float, float]) -> dict[str, float]:
-    return {name: round(float(rng.uniform(*span)), 3) for name in ("width", "height", "head", "detail")}
+    return {
+        name: round(float(rng.uniform(*span)), 3) for name in ("width", "height", "head", "detail")
+    }
 
 
 def sample_instance(rng: np.random.Generator, color: str) -> Instance:
     """A common individual: what the model's pretraining draws."""
     primary = _jitter(rng, COLORS[color])
-    light, cream, dark = mix(primary, (255, 255, 255), 0.6), (250, 236, 212), mix(primary, (20, 16, 24), 0.45)
+    light, cream, dark = (
+        mix(primary, (255, 255, 255), 0.6),
+        (250, 236, 212),
+        mix(primary, (20, 16, 24), 0.45),
+    )
     options = [light, cream, dark]
     if color == "white":
         options = [(206, 206, 212), cream, (176, 170, 168)]
     if color == "black":
         options = [(112, 112, 122), (150, 150, 156), cream]
     return Instance(
-        primary=primary, secondary=_jitter(rng, _pick(rng, options), 8),
-        pattern=str(rng.choice(COMMON_PATTERNS, p=(0.3, 0.25, 0.2, 0.25))), mark=_pick(rng, COMMON_MARKS),
-        layout=int(rng.integers(2**31)), **_sizes(rng, COMMON_SIZE),
+        primary=primary,
+        secondary=_jitter(rng, _pick(rng, options), 8),
+        pattern=str(rng.choice(COMMON_PATTERNS, p=(0.3, 0.25, 0.2, 0.25))),
+        mark=_pick(rng, COMMON_MARKS),
+        layout=int(rng.integers(2**31)),
+        **_sizes(rng, COMMON_SIZE),
     )
 
 
@@ -240,28 +289,45 @@ def sample_rare_instance(rng: np.random.Generator) -> Instance:
     while color_distance(primary, secondary) < 90:
         secondary = tuple(int(v) for v in rng.integers(25, 250, 3))
     return Instance(
-        primary=primary, secondary=secondary, pattern=_pick(rng, COMMON_PATTERNS + RARE_PATTERNS),
-        mark=_pick(rng, COMMON_MARKS + RARE_MARKS), layout=int(rng.integers(2**31)), **_sizes(rng, RARE_SIZE),
+        primary=primary,
+        secondary=secondary,
+        pattern=_pick(rng, COMMON_PATTERNS + RARE_PATTERNS),
+        mark=_pick(rng, COMMON_MARKS + RARE_MARKS),
+        layout=int(rng.integers(2**31)),
+        **_sizes(rng, RARE_SIZE),
     )
 
 
 def is_common(instance: Instance) -> bool:
     """Whether pretraining could have drawn this individual (see :func:`sample_instance`)."""
-    near = any(np.max(np.abs(np.subtract(instance.primary, rgb))) <= COLOR_JITTER for rgb in COLORS.values())
+    near = any(
+        np.max(np.abs(np.subtract(instance.primary, rgb))) <= COLOR_JITTER
+        for rgb in COLORS.values()
+    )
     sizes = (instance.width, instance.height, instance.head, instance.detail)
     return (
-        near and instance.pattern in COMMON_PATTERNS and instance.mark in COMMON_MARKS
+        near
+        and instance.pattern in COMMON_PATTERNS
+        and instance.mark in COMMON_MARKS
         and all(COMMON_SIZE[0] <= s <= COMMON_SIZE[1] for s in sizes)
     )
 
 
 def sample_pose(rng: np.random.Generator) -> Pose:
-    return Pose(x=float(rng.uniform(-4, 4)), scale=float(rng.uniform(0.88, 1.06)),
-                tilt=float(rng.uniform(-6, 6)), flip=bool(rng.integers(2)))
+    return Pose(
+        x=float(rng.uniform(-4, 4)),
+        scale=float(rng.uniform(0.88, 1.06)),
+        tilt=float(rng.uniform(-6, 6)),
+        flip=bool(rng.integers(2)),
+    )
 
 
 def sample_scene(
-    rng: np.random.Generator, *, held_out: bool = False, place: float = 0.85, accessory: float = 0.62,
+    rng: np.random.Generator,
+    *,
+    held_out: bool = False,
+    place: float = 0.85,
+    accessory: float = 0.62,
     relation: float = 0.5,
 ) -> Scene:
     """Draw a scene of common individuals.
@@ -274,12 +340,15 @@ def sample_scene(
         color = _pick(rng, tuple(COLORS))
         has_relation = rng.random() < relation
         scene = Scene(
-            category=_pick(rng, CATEGORIES), instance=sample_instance(rng, color), color=color,
+            category=_pick(rng, CATEGORIES),
+            instance=sample_instance(rng, color),
+            color=color,
             accessory=_pick(rng, ACCESSORIES) if rng.random() < accessory else None,
             relation=_pick(rng, RELATIONS) if has_relation else None,
             object=_pick(rng, OBJECTS) if has_relation else None,
             place=_pick(rng, PLACES) if rng.random() < place else None,
-            style=str(rng.choice(STYLES, p=(0.4, 0.2, 0.2, 0.2))), pose=sample_pose(rng),
+            style=str(rng.choice(STYLES, p=(0.4, 0.2, 0.2, 0.2))),
+            pose=sample_pose(rng),
         )
         if is_held_out(scene) == held_out:
             return scene

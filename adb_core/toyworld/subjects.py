@@ -42,12 +42,19 @@ def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) ->
         for a, b in cell:
             if (a + b) % 2 == 0:
                 jx, jy = rng.uniform(-0.18, 0.18, 2)
-                x, y = cx + rx * (2 * (a + 0.5 + jx) / n - 1), cy + ry * (2 * (b + 0.5 + jy) / n - 1)
+                x, y = (
+                    cx + rx * (2 * (a + 0.5 + jx) / n - 1),
+                    cy + ry * (2 * (b + 0.5 + jy) / n - 1),
+                )
                 p.path(ellipse(x, y, 2.1, 2.1), c)
     elif i.pattern == "stripes":
         for k in range(-2, 3):
             y = cy + ry * k / 1.9
-            p.band(f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} {y + 2:.2f}", c, 2.1)
+            p.band(
+                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} {y + 2:.2f}",
+                c,
+                2.1,
+            )
     elif i.pattern == "patch":
         p.path(ellipse(cx + 0.5, cy + ry * 0.35, rx * 0.62, ry * 0.66), c)
     elif i.pattern == "checks":
@@ -55,12 +62,21 @@ def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) ->
         for a in range(-5, 6):
             for b in range(-6, 7):
                 if (a + b) % 2 == 0:
-                    p.path(polygon((cx + a * w, cy + b * w), (cx + (a + 1) * w, cy + b * w),
-                                   (cx + (a + 1) * w, cy + (b + 1) * w), (cx + a * w, cy + (b + 1) * w)), c)
+                    p.path(
+                        polygon(
+                            (cx + a * w, cy + b * w),
+                            (cx + (a + 1) * w, cy + b * w),
+                            (cx + (a + 1) * w, cy + (b + 1) * w),
+                            (cx + a * w, cy + (b + 1) * w),
+                        ),
+                        c,
+                    )
     elif i.pattern == "zigzag":
         for k in (-1, 0, 1):
             y = cy + ry * k * 0.72
-            points = (f"{cx + a * rx / 2.3:.2f} {y + (2.6 if a % 2 else -2.6):.2f}" for a in range(-4, 5))
+            points = (
+                f"{cx + a * rx / 2.3:.2f} {y + (2.6 if a % 2 else -2.6):.2f}" for a in range(-4, 5)
+            )
             p.band("M" + "L".join(points), c, 3.0)
     elif i.pattern == "half":
         p.path(rounded(cx, cy - ry - 3, rx + 4, 2 * ry + 6, 0.1), c)
@@ -70,8 +86,15 @@ def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) ->
             p.path(ellipse(cx, cy, rx * r * 0.86 - 2.2, ry * r * 0.86 - 2.2), i.primary)
 
 
-def _skin(p: Pen, i: Instance, d: str, box: tuple[float, float, float, float], color: RGB | None = None,
-          pattern: bool = True, light: float = 1.0) -> None:
+def _skin(
+    p: Pen,
+    i: Instance,
+    d: str,
+    box: tuple[float, float, float, float],
+    color: RGB | None = None,
+    pattern: bool = True,
+    light: float = 1.0,
+) -> None:
     """One part of the body: fill, pattern, light and outline."""
     color = color or i.primary
     line = darken(color, 0.62) if sum(color) > 200 else lighten(color, 0.28)
@@ -88,16 +111,45 @@ def _mark(p: Pen, i: Instance, x: float, y: float) -> None:
     if i.mark == "star":
         p.path(star(x, y, 4.4), tone, darken(tone), 0.6)
     elif i.mark == "heart":
-        p.path(f"M{x} {y + 4}C{x - 7} {y - 1} {x - 4} {y - 6} {x} {y - 2.2}C{x + 4} {y - 6} {x + 7} {y - 1} {x} {y + 4}Z",
-               tone, darken(tone), 0.6)
+        p.path(
+            f"M{x} {y + 4}C{x - 7} {y - 1} {x - 4} {y - 6} {x} {y - 2.2}C{x + 4} {y - 6} {x + 7} {y - 1} {x} {y + 4}Z",
+            tone,
+            darken(tone),
+            0.6,
+        )
     elif i.mark == "bolt":
-        p.path(polygon((x + 1.5, y - 5), (x - 3.2, y + 0.8), (x - 0.4, y + 0.8), (x - 1.5, y + 5), (x + 3.2, y - 1), (x + 0.4, y - 1)),
-               tone, darken(tone), 0.6)
+        p.path(
+            polygon(
+                (x + 1.5, y - 5),
+                (x - 3.2, y + 0.8),
+                (x - 0.4, y + 0.8),
+                (x - 1.5, y + 5),
+                (x + 3.2, y - 1),
+                (x + 0.4, y - 1),
+            ),
+            tone,
+            darken(tone),
+            0.6,
+        )
     elif i.mark == "moon":
-        p.path(f"M{x + 1.8} {y - 4.4}A4.6 4.6 0 1 0 {x + 3.8} {y + 2.8}A3.8 3.8 0 1 1 {x + 1.8} {y - 4.4}Z", tone, darken(tone), 0.6)
+        p.path(
+            f"M{x + 1.8} {y - 4.4}A4.6 4.6 0 1 0 {x + 3.8} {y + 2.8}A3.8 3.8 0 1 1 {x + 1.8} {y - 4.4}Z",
+            tone,
+            darken(tone),
+            0.6,
+        )
 
 
-def _face(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0, mouth: float = 3.6, nose: RGB | None = None) -> None:
+def _face(
+    p: Pen,
+    i: Instance,
+    x: float,
+    y: float,
+    gap: float,
+    size: float = 1.0,
+    mouth: float = 3.6,
+    nose: RGB | None = None,
+) -> None:
     if i.mark == "cheeks":
         for s in (-1, 1):
             p.path(ellipse(x + s * (gap + 2.0), y + 3.0, 1.9, 1.3), (246, 120, 130), opacity=0.75)
@@ -108,7 +160,9 @@ def _face(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0
     if nose:
         p.path(ellipse(x, y + mouth - 0.8, 1.5, 1.05), nose)
     tone = INK if sum(i.primary) > 230 else (225, 222, 228)
-    p.line(f"M{x - 1.8} {y + mouth + 0.6}Q{x} {y + mouth + 2.4} {x + 1.8} {y + mouth + 0.6}", tone, 0.9)
+    p.line(
+        f"M{x - 1.8} {y + mouth + 0.6}Q{x} {y + mouth + 2.4} {x + 1.8} {y + mouth + 0.6}", tone, 0.9
+    )
 
 
 # ---------------------------------------------------------------- animals
@@ -119,7 +173,15 @@ def _sitting(p: Pen, i: Instance, rx: float, ry: float) -> None:
     d = f"M{-rx * 0.62} {-2 * ry}C{-rx * 1.05} {-1.6 * ry} {-rx * 1.25} -1 {-rx * 0.8} 0H{rx * 0.8}C{rx * 1.25} -1 {rx * 1.05} {-1.6 * ry} {rx * 0.62} {-2 * ry}Z"
     _skin(p, i, d, (0, -ry, rx, ry))
     for s in (-1, 1):
-        _skin(p, i, ellipse(s * rx * 0.55, -1.1, 3.3, 2.1), (0, 0, 1, 1), lighten(i.primary, 0.15), False, 0.6)
+        _skin(
+            p,
+            i,
+            ellipse(s * rx * 0.55, -1.1, 3.3, 2.1),
+            (0, 0, 1, 1),
+            lighten(i.primary, 0.15),
+            False,
+            0.6,
+        )
 
 
 def cat(p: Pen, i: Instance) -> Anchors:
@@ -131,38 +193,101 @@ def cat(p: Pen, i: Instance) -> Anchors:
     _sitting(p, i, rx, ry)
     e = 7.5 * i.detail
     for s in (-1, 1):
-        _skin(p, i, polygon((s * hr * 0.98, hy - 1), (s * hr * 0.86, hy - hr * 0.62 - e), (s * hr * 0.15, hy - hr * 0.72)), (0, 0, 1, 1), None, False)
-        p.path(polygon((s * hr * 0.82, hy - hr * 0.45), (s * hr * 0.78, hy - hr * 0.55 - e * 0.6), (s * hr * 0.38, hy - hr * 0.7)), (244, 168, 176))
-    _skin(p, i, ellipse(0, hy, hr * 1.06, hr * 0.86), (0, hy - hr * 0.2, hr, hr * 0.7), pattern=i.pattern not in ("patch", "rings"))
+        _skin(
+            p,
+            i,
+            polygon(
+                (s * hr * 0.98, hy - 1),
+                (s * hr * 0.86, hy - hr * 0.62 - e),
+                (s * hr * 0.15, hy - hr * 0.72),
+            ),
+            (0, 0, 1, 1),
+            None,
+            False,
+        )
+        p.path(
+            polygon(
+                (s * hr * 0.82, hy - hr * 0.45),
+                (s * hr * 0.78, hy - hr * 0.55 - e * 0.6),
+                (s * hr * 0.38, hy - hr * 0.7),
+            ),
+            (244, 168, 176),
+        )
+    _skin(
+        p,
+        i,
+        ellipse(0, hy, hr * 1.06, hr * 0.86),
+        (0, hy - hr * 0.2, hr, hr * 0.7),
+        pattern=i.pattern not in ("patch", "rings"),
+    )
     for s in (-1, 1):
         for k in (-0.6, 0.9):
-            p.line(f"M{s * hr * 0.62} {hy + 2.6 + k * 0.5}L{s * (hr + 3.2)} {hy + 2 + k * 1.4}", darken(i.primary, 0.7) if sum(i.primary) > 230 else (190, 190, 196), 0.55)
+            p.line(
+                f"M{s * hr * 0.62} {hy + 2.6 + k * 0.5}L{s * (hr + 3.2)} {hy + 2 + k * 1.4}",
+                darken(i.primary, 0.7) if sum(i.primary) > 230 else (190, 190, 196),
+                0.55,
+            )
     _face(p, i, 0, hy - 0.4, hr * 0.44, 1.0, 3.4, (232, 110, 124))
     _mark(p, i, 0, -ry * 0.95)
-    return Anchors((0, hy - hr * 0.8), hr * 0.8, (0, hy - 0.4, hr * 0.44), (0, -2 * ry + 0.6, rx * 0.78), (rx * 0.85, -ry * 1.25), -hy + hr)
+    return Anchors(
+        (0, hy - hr * 0.8),
+        hr * 0.8,
+        (0, hy - 0.4, hr * 0.44),
+        (0, -2 * ry + 0.6, rx * 0.78),
+        (rx * 0.85, -ry * 1.25),
+        -hy + hr,
+    )
 
 
 def dog(p: Pen, i: Instance) -> Anchors:
     rx, ry, hr = 9.2 * i.width, 9.2 * i.height, 8.8 * i.head
     hy = -2 * ry - hr * 0.5
-    p.line(f"M{rx * 0.8} -5Q{rx + 6} -8 {rx + 6} -14", darken(i.primary, 0.6) if p.style != "painting" else i.primary, 4.0)
+    p.line(
+        f"M{rx * 0.8} -5Q{rx + 6} -8 {rx + 6} -14",
+        darken(i.primary, 0.6) if p.style != "painting" else i.primary,
+        4.0,
+    )
     p.band(f"M{rx * 0.8} -5Q{rx + 6} -8 {rx + 6} -14", i.primary, 2.6)
     _sitting(p, i, rx, ry)
-    _skin(p, i, rounded(-hr * 0.92, hy - hr * 0.95, hr * 1.84, hr * 1.85, hr * 0.8), (0, hy, hr, hr * 0.9), pattern=i.pattern not in ("patch", "rings"))
-    p.path(ellipse(0, hy + hr * 0.42, hr * 0.62, hr * 0.5), lighten(i.primary, 0.55), darken(i.primary, 0.5), 0.7)
+    _skin(
+        p,
+        i,
+        rounded(-hr * 0.92, hy - hr * 0.95, hr * 1.84, hr * 1.85, hr * 0.8),
+        (0, hy, hr, hr * 0.9),
+        pattern=i.pattern not in ("patch", "rings"),
+    )
+    p.path(
+        ellipse(0, hy + hr * 0.42, hr * 0.62, hr * 0.5),
+        lighten(i.primary, 0.55),
+        darken(i.primary, 0.5),
+        0.7,
+    )
     p.line(f"M0 {hy + hr * 0.35}V{hy + hr * 0.62}", INK, 0.9)
     p.path(ellipse(0, hy + hr * 0.2, 2.4, 1.7), INK)
     p.line(f"M-2.4 {hy + hr * 0.56}Q0 {hy + hr * 0.86} 2.4 {hy + hr * 0.56}", INK, 0.9)
-    ear = darken(i.primary, 0.34) if i.secondary[0] > 225 and i.secondary[2] > 180 else mix(i.secondary, i.primary, 0.2)
+    ear = (
+        darken(i.primary, 0.34)
+        if i.secondary[0] > 225 and i.secondary[2] > 180
+        else mix(i.secondary, i.primary, 0.2)
+    )
     length = 12.5 * i.detail
     for s in (-1, 1):
-        d = (f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} {hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
-             f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} {hy - hr * 0.9}Z")
+        d = (
+            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} {hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
+            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} {hy - hr * 0.9}Z"
+        )
         _skin(p, i, d, (0, 0, 1, 1), ear, False)
     eyes = Instance(i.primary, i.secondary, mark=i.mark)
     _eyes(p, eyes, 0, hy - hr * 0.28, hr * 0.42)
     _mark(p, i, 0, -ry * 0.9)
-    return Anchors((0, hy - hr * 0.88), hr * 0.72, (0, hy - hr * 0.28, hr * 0.42), (0, -2 * ry + 0.8, rx * 0.78), (rx * 0.85, -ry * 1.25), -hy + hr)
+    return Anchors(
+        (0, hy - hr * 0.88),
+        hr * 0.72,
+        (0, hy - hr * 0.28, hr * 0.42),
+        (0, -2 * ry + 0.8, rx * 0.78),
+        (rx * 0.85, -ry * 1.25),
+        -hy + hr,
+    )
 
 
 def _eyes(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0) -> None:
@@ -185,13 +310,41 @@ def bear(p: Pen, i: Instance) -> Anchors:
     for s in (-1, 1):
         _skin(p, i, ellipse(s * rx * 0.62, -1.6, 4.0, 3.0), (0, 0, 1, 1), None, False, 0.6)
         p.path(ellipse(s * rx * 0.62, -1.4, 2.0, 1.5), lighten(i.primary, 0.45))
-        _skin(p, i, ellipse(s * hr * 0.78, hy - hr * 0.68, 4.0 * i.detail, 4.0 * i.detail), (0, 0, 1, 1), None, False)
-        p.path(ellipse(s * hr * 0.78, hy - hr * 0.66, 2.0 * i.detail, 2.0 * i.detail), lighten(i.primary, 0.45))
-    _skin(p, i, ellipse(0, hy, hr * 1.08, hr * 0.95), (0, hy, hr, hr * 0.9), pattern=i.pattern not in ("patch", "rings"))
-    p.path(ellipse(0, hy + hr * 0.36, hr * 0.5, hr * 0.38), lighten(i.primary, 0.55), darken(i.primary, 0.5), 0.6)
+        _skin(
+            p,
+            i,
+            ellipse(s * hr * 0.78, hy - hr * 0.68, 4.0 * i.detail, 4.0 * i.detail),
+            (0, 0, 1, 1),
+            None,
+            False,
+        )
+        p.path(
+            ellipse(s * hr * 0.78, hy - hr * 0.66, 2.0 * i.detail, 2.0 * i.detail),
+            lighten(i.primary, 0.45),
+        )
+    _skin(
+        p,
+        i,
+        ellipse(0, hy, hr * 1.08, hr * 0.95),
+        (0, hy, hr, hr * 0.9),
+        pattern=i.pattern not in ("patch", "rings"),
+    )
+    p.path(
+        ellipse(0, hy + hr * 0.36, hr * 0.5, hr * 0.38),
+        lighten(i.primary, 0.55),
+        darken(i.primary, 0.5),
+        0.6,
+    )
     _face(p, i, 0, hy - hr * 0.12, hr * 0.46, 0.9, hr * 0.42, INK)
     _mark(p, i, 0, -ry * 0.95)
-    return Anchors((0, hy - hr * 0.85), hr * 0.72, (0, hy - hr * 0.12, hr * 0.46), (0, -2 * ry + 1.4, rx * 0.74), (rx * 1.1, -ry * 1.2), -hy + hr)
+    return Anchors(
+        (0, hy - hr * 0.85),
+        hr * 0.72,
+        (0, hy - hr * 0.12, hr * 0.46),
+        (0, -2 * ry + 1.4, rx * 0.74),
+        (rx * 1.1, -ry * 1.2),
+        -hy + hr,
+    )
 
 
 def rabbit(p: Pen, i: Instance) -> Anchors:
@@ -202,13 +355,33 @@ def rabbit(p: Pen, i: Instance) -> Anchors:
     e = 12.5 * i.detail
     for s in (-1, 1):
         with p.group(f'transform="rotate({s * 11} {s * hr * 0.42} {hy - hr * 0.5})"'):
-            _skin(p, i, ellipse(s * hr * 0.45, hy - hr * 0.62 - e * 0.5, 2.9, e * 0.62), (0, 0, 1, 1), None, False)
+            _skin(
+                p,
+                i,
+                ellipse(s * hr * 0.45, hy - hr * 0.62 - e * 0.5, 2.9, e * 0.62),
+                (0, 0, 1, 1),
+                None,
+                False,
+            )
             p.path(ellipse(s * hr * 0.45, hy - hr * 0.6 - e * 0.5, 1.4, e * 0.45), (246, 172, 182))
-    _skin(p, i, ellipse(0, hy, hr * 1.02, hr * 0.9), (0, hy, hr, hr * 0.9), pattern=i.pattern not in ("patch", "rings"))
+    _skin(
+        p,
+        i,
+        ellipse(0, hy, hr * 1.02, hr * 0.9),
+        (0, hy, hr, hr * 0.9),
+        pattern=i.pattern not in ("patch", "rings"),
+    )
     _face(p, i, 0, hy - 0.6, hr * 0.46, 0.95, 3.3, (236, 110, 130))
     p.path(rounded(-1.5, hy + 5.0, 3.0, 2.4, 0.4), WHITE, darken(i.primary, 0.6), 0.4)
     _mark(p, i, 0, -ry * 0.95)
-    return Anchors((0, hy - hr * 0.85), hr * 0.66, (0, hy - 0.6, hr * 0.46), (0, -2 * ry + 0.6, rx * 0.78), (rx * 0.9, -ry * 1.2), -hy + hr)
+    return Anchors(
+        (0, hy - hr * 0.85),
+        hr * 0.66,
+        (0, hy - 0.6, hr * 0.46),
+        (0, -2 * ry + 0.6, rx * 0.78),
+        (rx * 0.9, -ry * 1.2),
+        -hy + hr,
+    )
 
 
 def bird(p: Pen, i: Instance) -> Anchors:
@@ -217,32 +390,94 @@ def bird(p: Pen, i: Instance) -> Anchors:
     hx, hy = w * 0.42, by - h * 0.95
     for x in (-2.5, 3.0):
         p.line(f"M{x} {by + h * 0.6}V-0.6M{x - 2} -0.4H{x + 3}", (226, 142, 34), 1.5)
-    _skin(p, i, polygon((-w * 0.7, by - 1), (-w * 1.65 * i.detail, by - 7), (-w * 1.55 * i.detail, by + 1), (-w * 0.7, by + 5)), (0, 0, 1, 1), darken(i.primary, 0.2), False)
-    p.path(polygon((hx + hr * 0.7, hy - 2.2), (hx + hr * 0.7 + 7, hy + 1), (hx + hr * 0.6, hy + 3.4)), (246, 160, 40), (120, 66, 10), 0.9)
-    d = (f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
-         f"A{hr} {hr} 0 0 0 {hx - hr} {hy}C{hx - hr} {by - h * 0.5} {-w} {by - h * 0.6} {-w} {by}Z")
+    _skin(
+        p,
+        i,
+        polygon(
+            (-w * 0.7, by - 1),
+            (-w * 1.65 * i.detail, by - 7),
+            (-w * 1.55 * i.detail, by + 1),
+            (-w * 0.7, by + 5),
+        ),
+        (0, 0, 1, 1),
+        darken(i.primary, 0.2),
+        False,
+    )
+    p.path(
+        polygon((hx + hr * 0.7, hy - 2.2), (hx + hr * 0.7 + 7, hy + 1), (hx + hr * 0.6, hy + 3.4)),
+        (246, 160, 40),
+        (120, 66, 10),
+        0.9,
+    )
+    d = (
+        f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
+        f"A{hr} {hr} 0 0 0 {hx - hr} {hy}C{hx - hr} {by - h * 0.5} {-w} {by - h * 0.6} {-w} {by}Z"
+    )
     _skin(p, i, d, (0, by, w, h * 1.1))
     wing = f"M{-w * 0.75} {by - h * 0.1}C{-w * 0.3} {by - h * 0.5} {w * 0.35} {by - h * 0.3} {w * 0.4} {by + h * 0.1}C{w * 0.1} {by + h * 0.75} {-w * 0.6} {by + h * 0.6} {-w * 0.75} {by - h * 0.1}Z"
     _skin(p, i, wing, (0, 0, 1, 1), darken(i.primary, 0.18), False)
     _eyes(p, i, hx + 0.6, hy - 0.6, hr * 0.42, 0.95)
     _mark(p, i, -w * 0.12, by + h * 0.15)
-    return Anchors((hx, hy - hr * 0.92), hr * 0.78, (hx + 0.6, hy - 0.6, hr * 0.42), (hx * 0.9, by - h * 0.5, hr * 0.95), (w * 0.92, by + h * 0.2), -hy + hr)
+    return Anchors(
+        (hx, hy - hr * 0.92),
+        hr * 0.78,
+        (hx + 0.6, hy - 0.6, hr * 0.42),
+        (hx * 0.9, by - h * 0.5, hr * 0.95),
+        (w * 0.92, by + h * 0.2),
+        -hy + hr,
+    )
 
 
 def fish(p: Pen, i: Instance) -> Anchors:
     w, h = 14.5 * i.width, 10 * i.height * (0.5 + 0.5 * i.head)
     cy = -6 - h
     t = 8.5 * i.detail
-    _skin(p, i, polygon((-w * 0.8, cy), (-w - t, cy - t), (-w - t * 0.55, cy), (-w - t, cy + t)), (0, 0, 1, 1), mix(i.primary, i.secondary, 0.35), False)
-    _skin(p, i, f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} {w * 0.3} {cy - h * 0.85}Z", (0, 0, 1, 1), mix(i.primary, i.secondary, 0.35), False)
-    _skin(p, i, f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}L{w * 0.25} {cy + h * 0.9}Z", (0, 0, 1, 1), mix(i.primary, i.secondary, 0.35), False)
+    _skin(
+        p,
+        i,
+        polygon((-w * 0.8, cy), (-w - t, cy - t), (-w - t * 0.55, cy), (-w - t, cy + t)),
+        (0, 0, 1, 1),
+        mix(i.primary, i.secondary, 0.35),
+        False,
+    )
+    _skin(
+        p,
+        i,
+        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} {w * 0.3} {cy - h * 0.85}Z",
+        (0, 0, 1, 1),
+        mix(i.primary, i.secondary, 0.35),
+        False,
+    )
+    _skin(
+        p,
+        i,
+        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}L{w * 0.25} {cy + h * 0.9}Z",
+        (0, 0, 1, 1),
+        mix(i.primary, i.secondary, 0.35),
+        False,
+    )
     _skin(p, i, ellipse(0, cy, w, h), (-w * 0.1, cy, w, h))
-    p.line(f"M{w * 0.28} {cy - h * 0.6}Q{w * 0.1} {cy} {w * 0.28} {cy + h * 0.6}", darken(i.primary, 0.45), 0.9)
+    p.line(
+        f"M{w * 0.28} {cy - h * 0.6}Q{w * 0.1} {cy} {w * 0.28} {cy + h * 0.6}",
+        darken(i.primary, 0.45),
+        0.9,
+    )
     ex, ey = w * 0.58, cy - h * 0.22
     _eyes(p, i, ex, ey, 3.1, 0.95)
-    p.line(f"M{w * 0.55} {cy + h * 0.42}Q{w * 0.72} {cy + h * 0.55} {w * 0.86} {cy + h * 0.3}", INK if sum(i.primary) > 230 else (220, 220, 226), 0.9)
+    p.line(
+        f"M{w * 0.55} {cy + h * 0.42}Q{w * 0.72} {cy + h * 0.55} {w * 0.86} {cy + h * 0.3}",
+        INK if sum(i.primary) > 230 else (220, 220, 226),
+        0.9,
+    )
     _mark(p, i, -w * 0.2, cy)
-    return Anchors((w * 0.2, cy - h * 0.93), 7.0, (ex, ey, 3.1), (w * 0.06, cy, 0.0), (w * 0.62, cy + h * 0.75), -cy + h)
+    return Anchors(
+        (w * 0.2, cy - h * 0.93),
+        7.0,
+        (ex, ey, 3.1),
+        (w * 0.06, cy, 0.0),
+        (w * 0.62, cy + h * 0.75),
+        -cy + h,
+    )
 
 
 def turtle(p: Pen, i: Instance) -> Anchors:
@@ -250,16 +485,41 @@ def turtle(p: Pen, i: Instance) -> Anchors:
     skin = lighten(i.primary, 0.34) if sum(i.primary) > 200 else lighten(i.primary, 0.22)
     for x in (-w * 0.6, w * 0.45):
         _skin(p, i, rounded(x - 3.2, -6, 6.4, 6.4, 2.6), (0, 0, 1, 1), skin, False, 0.7)
-    p.path(polygon((-w * 0.9, -6.5), (-w - 5 * i.detail, -3), (-w * 0.8, -3.4)), skin, darken(skin, 0.5), 0.9)
+    p.path(
+        polygon((-w * 0.9, -6.5), (-w - 5 * i.detail, -3), (-w * 0.8, -3.4)),
+        skin,
+        darken(skin, 0.5),
+        0.9,
+    )
     hx, hy = w * 0.98, -13 - hr * 0.7
-    _skin(p, i, f"M{w * 0.5} -5L{hx - hr * 0.7} {hy}H{hx + hr * 0.6}L{w * 1.02} -5Z", (0, 0, 1, 1), skin, False, 0.5)
+    _skin(
+        p,
+        i,
+        f"M{w * 0.5} -5L{hx - hr * 0.7} {hy}H{hx + hr * 0.6}L{w * 1.02} -5Z",
+        (0, 0, 1, 1),
+        skin,
+        False,
+        0.5,
+    )
     _skin(p, i, ellipse(hx, hy, hr * 1.04, hr * 0.95), (0, 0, 1, 1), skin, False)
     d = f"M{-w} -5C{-w} {-h * 1.5} {w * 0.86} {-h * 1.5} {w * 0.86} -5Z"
     _skin(p, i, d, (0, -5 - h * 0.45, w * 0.9, h * 0.6))
-    p.path(rounded(-w * 1.04, -6.6, w * 1.96, 3.6, 1.8), darken(i.primary, 0.25), darken(i.primary, 0.6), 0.9)
+    p.path(
+        rounded(-w * 1.04, -6.6, w * 1.96, 3.6, 1.8),
+        darken(i.primary, 0.25),
+        darken(i.primary, 0.6),
+        0.9,
+    )
     _face(p, i, hx + 0.3, hy - 0.6, hr * 0.44, 0.8, 2.6)
     _mark(p, i, -w * 0.05, -5 - h * 0.5)
-    return Anchors((hx, hy - hr * 0.85), hr * 0.8, (hx + 0.3, hy - 0.6, hr * 0.44), (hx - hr * 0.15, hy + hr * 0.98, hr * 0.85), (w * 1.0, -7), -hy + hr)
+    return Anchors(
+        (hx, hy - hr * 0.85),
+        hr * 0.8,
+        (hx + 0.3, hy - 0.6, hr * 0.44),
+        (hx - hr * 0.15, hy + hr * 0.98, hr * 0.85),
+        (w * 1.0, -7),
+        -hy + hr,
+    )
 
 
 # ---------------------------------------------------------------- things
@@ -270,8 +530,18 @@ def robot(p: Pen, i: Instance) -> Anchors:
     steel = mix(i.primary, (120, 124, 134), 0.45)
     for s in (-1, 1):
         p.path(rounded(s * w * 0.5 - 2.2, -5, 4.4, 5, 0.6), steel, darken(steel, 0.6), 1.0)
-        p.path(rounded(s * (w + 2.6) - 2.0, -h - 1.5, 4.0, 10 * i.detail, 2.0), steel, darken(steel, 0.6), 1.0)
-        p.path(ellipse(s * (w + 2.6), -h - 1.5 + 10 * i.detail, 2.4, 2.2), i.primary, darken(i.primary, 0.6), 0.9)
+        p.path(
+            rounded(s * (w + 2.6) - 2.0, -h - 1.5, 4.0, 10 * i.detail, 2.0),
+            steel,
+            darken(steel, 0.6),
+            1.0,
+        )
+        p.path(
+            ellipse(s * (w + 2.6), -h - 1.5 + 10 * i.detail, 2.4, 2.2),
+            i.primary,
+            darken(i.primary, 0.6),
+            0.9,
+        )
     _skin(p, i, rounded(-w, -4 - h, 2 * w, h, 1.8), (0, -4 - h / 2, w, h / 2))
     hh = 12.0 * i.head
     hy = -4 - h - hh * 0.5 - 0.8
@@ -279,16 +549,31 @@ def robot(p: Pen, i: Instance) -> Anchors:
     p.path(ellipse(0, hy - hh * 0.5 - 4.8 * i.detail, 2.0, 2.0), (250, 90, 80), (110, 20, 20), 0.7)
     for s in (-1, 1):
         p.path(rounded(s * hw - 1.4, hy - 2.6, 2.8, 5.2, 0.8), steel, darken(steel, 0.6), 0.9)
-    _skin(p, i, rounded(-hw, hy - hh * 0.5, 2 * hw, hh, 2.2), (0, hy, hw, hh / 2), pattern=i.pattern in ("half", "checks"))
+    _skin(
+        p,
+        i,
+        rounded(-hw, hy - hh * 0.5, 2 * hw, hh, 2.2),
+        (0, hy, hw, hh / 2),
+        pattern=i.pattern in ("half", "checks"),
+    )
     p.path(rounded(-hw * 0.8, hy - hh * 0.3, hw * 1.6, hh * 0.42, 1.8), (44, 48, 62))
     for s in (-1, 1):
-        p.path(ellipse(s * hw * 0.4, hy - hh * 0.09, 1.9, 1.9), (128, 240, 250), (255, 255, 255), 0.5)
+        p.path(
+            ellipse(s * hw * 0.4, hy - hh * 0.09, 1.9, 1.9), (128, 240, 250), (255, 255, 255), 0.5
+        )
     p.line(f"M-3 {hy + hh * 0.29}H3", INK if sum(i.primary) > 230 else (230, 230, 236), 1.1)
     if i.mark == "cheeks":
         for s in (-1, 1):
             p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, 1.9, 1.3), (246, 120, 130), opacity=0.8)
     _mark(p, i, 0, -4 - h * 0.5)
-    return Anchors((0, hy - hh * 0.5), hw * 0.8, (0, hy - hh * 0.09, hw * 0.42), (0, -4 - h + 1.4, w * 0.9), (w + 3, -h * 0.75), -hy + hh * 0.5)
+    return Anchors(
+        (0, hy - hh * 0.5),
+        hw * 0.8,
+        (0, hy - hh * 0.09, hw * 0.42),
+        (0, -4 - h + 1.4, w * 0.9),
+        (w + 3, -h * 0.75),
+        -hy + hh * 0.5,
+    )
 
 
 def car(p: Pen, i: Instance) -> Anchors:
@@ -297,8 +582,13 @@ def car(p: Pen, i: Instance) -> Anchors:
     y0 = -4.5 - h
     cabin = f"M{-w * 0.55} {y0 + 1}L{-w * 0.36} {y0 - ch}Q{-w * 0.34} {y0 - ch - 1} {-w * 0.25} {y0 - ch - 1}H{w * 0.28}Q{w * 0.36} {y0 - ch - 1} {w * 0.42} {y0 - ch}L{w * 0.64} {y0 + 1}Z"
     _skin(p, i, cabin, (0, y0 - ch / 2, w * 0.6, ch / 2), pattern=i.pattern in ("half", "checks"))
-    p.path(f"M{-w * 0.4} {y0 - 0.6}L{-w * 0.27} {y0 - ch + 1.2}H{w * 0.27}L{w * 0.46} {y0 - 0.6}Z", (196, 228, 246), darken(i.primary, 0.5), 0.8)
-    d = (f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}Q{-w} -3.4 {-w} -5Z")
+    p.path(
+        f"M{-w * 0.4} {y0 - 0.6}L{-w * 0.27} {y0 - ch + 1.2}H{w * 0.27}L{w * 0.46} {y0 - 0.6}Z",
+        (196, 228, 246),
+        darken(i.primary, 0.5),
+        0.8,
+    )
+    d = f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}Q{-w} -3.4 {-w} -5Z"
     _skin(p, i, d, (-1, y0 + h / 2, w, h / 2 + 1))
     p.path(ellipse(w * 0.88, y0 + h * 0.42, 1.9, 1.7), (255, 240, 160), (120, 90, 20), 0.6)
     p.path(rounded(-w - 0.6, y0 + h * 0.3, 2.4, 2.6, 0.6), (220, 50, 46))
@@ -310,20 +600,41 @@ def car(p: Pen, i: Instance) -> Anchors:
     ey = y0 - ch * 0.40
     _eyes(p, i, 1.0, ey, gap, 1.05)
     _mark(p, i, -w * 0.02, y0 + h * 0.5)
-    return Anchors((0, y0 - ch - 1), 7.4, (1.0, ey, gap), (0, y0 + 1.0, w * 0.56), (w * 0.9, y0 + 1), -y0 + ch)
+    return Anchors(
+        (0, y0 - ch - 1), 7.4, (1.0, ey, gap), (0, y0 + 1.0, w * 0.56), (w * 0.9, y0 + 1), -y0 + ch
+    )
 
 
 def house(p: Pen, i: Instance) -> Anchors:
     w, h = 12.5 * i.width, 17.5 * i.height
     rh = 12.0 * i.head
-    roof = darken(mix(i.primary, i.secondary, 0.3), 0.38) if sum(i.primary) > 200 else (126, 118, 126)
-    p.path(rounded(w * 0.42, -h - rh * 0.92, 4.6, 9.5 * i.detail, 0.4), (166, 96, 80), (86, 44, 36), 0.9)
+    roof = (
+        darken(mix(i.primary, i.secondary, 0.3), 0.38) if sum(i.primary) > 200 else (126, 118, 126)
+    )
+    p.path(
+        rounded(w * 0.42, -h - rh * 0.92, 4.6, 9.5 * i.detail, 0.4),
+        (166, 96, 80),
+        (86, 44, 36),
+        0.9,
+    )
     _skin(p, i, rounded(-w, -h, 2 * w, h, 0.6), (0, -h / 2, w, h / 2))
-    _skin(p, i, polygon((-w - 3.5, -h + 1), (0, -h - rh), (w + 3.5, -h + 1)), (0, 0, 1, 1), roof, False)
+    _skin(
+        p,
+        i,
+        polygon((-w - 3.5, -h + 1), (0, -h - rh), (w + 3.5, -h + 1)),
+        (0, 0, 1, 1),
+        roof,
+        False,
+    )
     wy = -h * 0.66
     gap = w * 0.5
     for s in (-1, 1):
-        p.path(rounded(s * gap - 2.9, wy - 3.0, 5.8, 6.0, 0.6), (255, 240, 170), darken(i.primary, 0.65), 1.0)
+        p.path(
+            rounded(s * gap - 2.9, wy - 3.0, 5.8, 6.0, 0.6),
+            (255, 240, 170),
+            darken(i.primary, 0.65),
+            1.0,
+        )
         p.path(ellipse(s * gap + 0.2, wy + 0.3, 1.5, 1.7), INK)
         p.path(ellipse(s * gap + 0.7, wy - 0.4, 0.6, 0.6), WHITE)
     p.path(f"M-3.2 0V-5.6A3.2 3.2 0 0 1 3.2 -5.6V0Z", (110, 66, 40), (56, 32, 18), 0.9)
@@ -332,7 +643,9 @@ def house(p: Pen, i: Instance) -> Anchors:
         for s in (-1, 1):
             p.path(ellipse(s * gap * 1.3, wy + 5.2, 2.0, 1.3), (246, 120, 130), opacity=0.8)
     _mark(p, i, 0, -h - rh * 0.34)
-    return Anchors((0, -h - rh * 0.86), 6.4, (0, wy, gap), (0, -h + 1.6, w * 1.0), (w, -h * 0.45), h + rh)
+    return Anchors(
+        (0, -h - rh * 0.86), 6.4, (0, wy, gap), (0, -h + 1.6, w * 1.0), (w, -h * 0.45), h + rh
+    )
 
 
 def mug(p: Pen, i: Instance) -> Anchors:
@@ -349,7 +662,14 @@ def mug(p: Pen, i: Instance) -> Anchors:
     ey = -h * 0.6
     _face(p, i, 0, ey, 4.2 * i.head, 1.0, 3.6)
     _mark(p, i, 0, -h * 0.22)
-    return Anchors((0, -h - e * 0.2), w * 0.72, (0, ey, 4.2 * i.head), (0, -h * 0.3, w * 0.92), (w + r, -h * 0.5), h + e)
+    return Anchors(
+        (0, -h - e * 0.2),
+        w * 0.72,
+        (0, ey, 4.2 * i.head),
+        (0, -h * 0.3, w * 0.92),
+        (w + r, -h * 0.5),
+        h + e,
+    )
 
 
 def teapot(p: Pen, i: Instance) -> Anchors:
@@ -362,14 +682,33 @@ def teapot(p: Pen, i: Instance) -> Anchors:
     spout = f"M{w * 0.7} {cy + h * 0.3}C{w + 5} {cy + h * 0.2} {w + 2} {cy - h * 0.2} {w + r} {cy - h * 0.52}L{w + r + 3.4} {cy - h * 0.36}C{w + 8} {cy} {w + 8} {cy + h * 0.3} {w * 0.7} {cy + h * 0.42}Z"
     _skin(p, i, spout, (0, 0, 1, 1), None, False)
     _skin(p, i, ellipse(0, cy, w, h * 0.5), (0, cy, w, h * 0.5))
-    p.path(rounded(-w * 0.6, -2.2, w * 1.2, 2.4, 1.1), darken(i.primary, 0.3), darken(i.primary, 0.6), 0.8)
+    p.path(
+        rounded(-w * 0.6, -2.2, w * 1.2, 2.4, 1.1),
+        darken(i.primary, 0.3),
+        darken(i.primary, 0.6),
+        0.8,
+    )
     lid = f"M{-w * 0.62} {cy - h * 0.36}Q0 {cy - h * 0.36 - 9 * i.head} {w * 0.62} {cy - h * 0.36}Z"
-    _skin(p, i, lid, (0, 0, 1, 1), lighten(i.primary, 0.12) if sum(i.primary) < 640 else darken(i.primary, 0.08), False)
+    _skin(
+        p,
+        i,
+        lid,
+        (0, 0, 1, 1),
+        lighten(i.primary, 0.12) if sum(i.primary) < 640 else darken(i.primary, 0.08),
+        False,
+    )
     ky = cy - h * 0.36 - 5.6 * i.head
     p.path(ellipse(0, ky, 2.3, 2.1), mix(i.primary, i.secondary, 0.6), darken(i.primary, 0.6), 0.9)
     _face(p, i, 0, cy - 0.4, 4.2, 1.0, 3.6)
     _mark(p, i, -w * 0.56, cy + h * 0.12)
-    return Anchors((0, ky - 0.4), 6.6, (0, cy - 0.4, 4.2), (0, cy + h * 0.31, w * 0.8), (w + r * 0.7, cy - h * 0.1), -ky)
+    return Anchors(
+        (0, ky - 0.4),
+        6.6,
+        (0, cy - 0.4, 4.2),
+        (0, cy + h * 0.31, w * 0.8),
+        (w + r * 0.7, cy - h * 0.1),
+        -ky,
+    )
 
 
 def mushroom(p: Pen, i: Instance) -> Anchors:
@@ -377,7 +716,14 @@ def mushroom(p: Pen, i: Instance) -> Anchors:
     stem = 16.5 * i.head
     sw = 6.6 * (0.5 + 0.5 * i.width)
     tone = CREAM if min(i.primary) < 215 else (226, 204, 170)
-    _skin(p, i, f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z", (0, 0, 1, 1), tone, False)
+    _skin(
+        p,
+        i,
+        f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z",
+        (0, 0, 1, 1),
+        tone,
+        False,
+    )
     y = -stem + 2.4
     p.path(ellipse(0, y - 0.4, w * 0.82, 2.8), darken(tone, 0.25), darken(tone, 0.55), 0.8)
     d = f"M{-w} {y}C{-w * 1.05} {y - h * 1.35 * i.detail} {w * 1.05} {y - h * 1.35 * i.detail} {w} {y}Q0 {y - 3.4} {-w} {y}Z"
@@ -386,7 +732,14 @@ def mushroom(p: Pen, i: Instance) -> Anchors:
     _face(p, look, 0, -stem * 0.52, 3.2, 0.9, 3.2)
     _mark(p, i, 0, y - h * 0.55)
     top = y - h * 1.0 * i.detail
-    return Anchors((0, top), 7.6, (0, -stem * 0.52, 3.2), (0, -stem * 0.16, sw * 0.9), (sw + 0.6, -stem * 0.5), -top)
+    return Anchors(
+        (0, top),
+        7.6,
+        (0, -stem * 0.52, 3.2),
+        (0, -stem * 0.16, sw * 0.9),
+        (sw + 0.6, -stem * 0.5),
+        -top,
+    )
 
 
 def cactus(p: Pen, i: Instance) -> Anchors:
@@ -394,8 +747,10 @@ def cactus(p: Pen, i: Instance) -> Anchors:
     r = 2.9 * (0.4 + 0.6 * i.head)
     arm = 8.0 * i.detail
     for s, y, up in ((-1, -h * 0.36, 7.5), (1, -h * 0.5, 8.5)):
-        d = (f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
-             f"V{y}Q{s * (w + arm + r * 0.4)} {y + r} {s * (w + arm - r)} {y + r}H{s * w * 0.7}Z")
+        d = (
+            f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
+            f"V{y}Q{s * (w + arm + r * 0.4)} {y + r} {s * (w + arm - r)} {y + r}H{s * w * 0.7}Z"
+        )
         _skin(p, i, d, (s * (w + arm * 0.6), y, arm, 8), pattern=i.pattern in ("half",))
     d = f"M{-w} 0V{-h + w}A{w} {w} 0 0 1 {w} {-h + w}V0Z"
     _skin(p, i, d, (0, -h * 0.45, w, h * 0.5))
@@ -411,5 +766,21 @@ def cactus(p: Pen, i: Instance) -> Anchors:
 
 
 DRAW: dict[str, Callable[[Pen, Instance], Anchors]] = {
-    f.__name__: f for f in (cat, dog, bear, rabbit, bird, fish, turtle, robot, car, house, mug, teapot, mushroom, cactus)
+    f.__name__: f
+    for f in (
+        cat,
+        dog,
+        bear,
+        rabbit,
+        bird,
+        fish,
+        turtle,
+        robot,
+        car,
+        house,
+        mug,
+        teapot,
+        mushroom,
+        cactus,
+    )
 }

@@ -35,8 +35,8 @@ import numpy as np
 
 import adb_core as adb
 from adb_core import plots
-from adb_core.doctor import examine
-from adb_core.notebook import show, trained
+from adb_core.app.doctor import examine
+from adb_core.teaching.notebook import show, trained
 
 print("problems with this machine or the data:", "; ".join(examine().problems) or "none")
 base = adb.load_base("tiny")
@@ -153,7 +153,7 @@ def fill(prompt, word, category):
 def fill(prompt, word, category):
     return prompt.format(f"{word} {category}")
 # %% [check] 00.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("00.1", fill)
 # %% [markdown]

@@ -32,7 +32,7 @@ import torch
 
 import adb_core as adb
 from adb_core import plots
-from adb_core.notebook import show
+from adb_core.teaching.notebook import show
 
 base = adb.load_base("tiny")
 for name, part, job in (("text encoder", base.text_encoder, "token numbers -> one vector for each token"),
@@ -438,7 +438,7 @@ def add_noise(x0, eps, t, alpha_bar):
     a = alpha_bar[t].view(-1, 1, 1, 1)  # one number for each latent of the batch
     return a.sqrt() * x0 + (1 - a).sqrt() * eps
 # %% [check] 01.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("01.1", add_noise)
 # %% [markdown]

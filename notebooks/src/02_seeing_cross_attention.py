@@ -32,7 +32,7 @@ import torch
 import adb_core as adb
 from adb_core import plots
 from adb_core.generation import prompt_words
-from adb_core.notebook import show
+from adb_core.teaching.notebook import show
 from adb_core.toyworld.render import render
 from adb_core.toyworld.scene import Scene, sample_instance, sample_pose
 
@@ -337,7 +337,7 @@ def attention_probabilities(q, k):
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     return logits.softmax(-1)
 # %% [check] 02.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("02.1", attention_probabilities)
 # %% [markdown]

@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show
+from adb_core.teaching.notebook import show
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
@@ -288,7 +288,7 @@ def nearest(row, table, k):
     cosines = table @ row / np.linalg.norm(table, axis=1) / np.linalg.norm(row)
     return np.argsort(-cosines)[:k]
 # %% [check] 03.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("03.1", nearest)
 # %% [markdown]

@@ -35,7 +35,7 @@ import torch
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show, trained
+from adb_core.teaching.notebook import show, trained
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
@@ -196,7 +196,7 @@ def prior_preservation(predicted, target, prior_predicted, prior_target, weight)
     category = (prior_predicted - prior_target).square().mean()
     return photos + weight * category
 # %% [check] 04.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("04.1", prior_preservation)
 # %% [markdown]

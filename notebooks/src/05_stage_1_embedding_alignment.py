@@ -34,7 +34,7 @@ from tqdm.auto import tqdm
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show
+from adb_core.teaching.notebook import show
 from adb_core.personalization import Result
 
 base = adb.load_base("tiny")
@@ -288,7 +288,7 @@ def one_row(gradient, row):
 # The core does not need this: its row is a parameter of its own, and no other row is one. With the whole table as a parameter, AdamW's weight
 # decay would shrink every row at every step, gradient or not, and its running means would take the memory of two more tables.
 # %% [check] 05.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("05.1", one_row)
 # %% [markdown]

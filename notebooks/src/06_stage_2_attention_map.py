@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show
+from adb_core.teaching.notebook import show
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
@@ -232,7 +232,7 @@ print("the two pictures differ:", not np.array_equal(made["before"].images, made
 #
 # **Predict.** Can stage 3 make up for the stage that was skipped?
 # %%
-from adb_core.notebook import trained
+from adb_core.teaching.notebook import trained
 
 final = {"all three stages": trained(base, concept, "attndreambooth"), "without stage 2": trained(base, concept, "without_stage_2")}
 # %%
@@ -302,7 +302,7 @@ def stage_2_names(names):
 def stage_2_names(names):
     return [name for name in names if ".attn2." in name]
 # %% [check] 06.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("06.1", stage_2_names)
 # %% [markdown]

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show, trained, workspace
+from adb_core.teaching.notebook import show, trained, workspace
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
@@ -287,7 +287,7 @@ def adamw_first_step(weight, gradient, lr, decay, eps=1e-8):
     m, v = gradient, gradient**2
     return weight - lr * decay * weight - lr * m / (np.sqrt(v) + eps)
 # %% [check] 07.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("07.1", adamw_first_step)
 # %% [markdown]

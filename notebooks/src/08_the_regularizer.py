@@ -35,7 +35,7 @@ import torch
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show, trained
+from adb_core.teaching.notebook import show, trained
 from adb_core.regularizer import regularizer
 
 y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
@@ -160,7 +160,7 @@ for stage in models["with"].learner.recipe.stages:
 # **Train this** trains exactly the chosen point on your processor, with a live curve; **Stop** stops it. What you
 # trained stays in the gallery below, so that you can compare.
 # %%
-from adb_core.playground import load_grid
+from adb_core.widgets.playground import load_grid
 from adb_core.widgets import RegularizerPlayground
 
 playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid(), prompts=prompts)
@@ -206,7 +206,7 @@ def statistics(attention):
     flat = attention.flatten(1)  # (b, h*q)
     return flat.mean(1), flat.var(1, correction=1)
 # %% [check] 08.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("08.1", statistics)
 # %% [markdown]

@@ -33,8 +33,8 @@ import numpy as np
 
 import adb_core as adb
 from adb_core import metrics, plots
-from adb_core.notebook import show, trained
-from adb_core.paths import data_path
+from adb_core.teaching.notebook import show, trained
+from adb_core.system.paths import data_path
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
@@ -486,7 +486,7 @@ def found(read, asks):
 def found(read, asks):
     return np.array([np.mean([read[label][k] == word for label, word in asked.items()]) for k, asked in enumerate(asks)])
 # %% [check] 09.1
-from adb_core.exercises import check
+from adb_core.teaching.exercises import check
 
 check("09.1", found)
 # %% [markdown]

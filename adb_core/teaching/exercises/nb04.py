@@ -1,0 +1,76 @@
+"""Checks of notebook 04."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from . import DOTS, differs
+
+
+def check_1(loss) -> str | None:
+    torch.manual_seed(0)
+    predicted, target = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    prior, prior_target = (
+        torch.randn(3, 4, 3, 3),
+        torch.randn(3, 4, 3, 3),
+    )  # another batch size: the means differ
+    ours, other = (predicted - target).square(), (prior - prior_target).square()
+    wanted = ours.mean() + 0.3 * other.mean()
+    got = loss(predicted, target, prior, prior_target, 0.3)
+    if got is ...:
+        return DOTS
+    if isinstance(got, torch.Tensor) and got.ndim == 0:
+        if torch.isclose(got, 0.3 * ours.mean() + other.mean()):
+            return "the weight stands at the wrong part: it belongs to the pictures of the category"
+        if torch.isclose(got, ours.mean() + other.mean()):
+            return "the weight is missing"
+        if torch.isclose(got, ours.sum() + 0.3 * other.sum()):
+            return "it sums the squares, their mean was asked for"
+        if torch.isclose(
+            got, (predicted - target).abs().mean() + 0.3 * (prior - prior_target).abs().mean()
+        ):
+            return "the differences are not squared"
+    return differs(got, wanted, "the loss")
+
+
+def check_2(leak_share) -> str | None:
+    seen = ["kitchen", "beach", "forest", "beach", "snow", "kitchen"]
+    asked = ["kitchen", "snow", "forest", "city", "snow", "moon"]
+    trained = {"kitchen", "beach"}
+    # the first picture was asked to be in the kitchen: it does not count
+    got = leak_share(seen, asked, trained)
+    if got is ...:
+        return DOTS
+    if got is None:
+        return "it returned nothing (None): is there a return?"
+    if abs(got - 4 / 6) < 1e-9:
+        return "a picture that was asked to show a training place cannot leak: leave it out of both counts"
+    if abs(got - 3 / 6) < 1e-9:
+        return "the share is of the pictures that can leak, not of all of them"
+    if abs(got - 3) < 1e-9:
+        return "this is the count, the share was asked for"
+    return differs(got, 3 / 5, "the share")
+
+
+def check_3(pixel_difference) -> str | None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 256, size=(2, 3, 4, 4, 3), dtype=np.uint8)
+    wanted = np.abs(a.astype(float) - b.astype(float)).reshape(3, -1).mean(1) / 255
+    got = pixel_difference(a, b)
+    if got is ...:
+        return DOTS
+    if got is None:
+        return "it returned nothing (None): is there a return?"
+    got = np.asarray(got, dtype=float)
+    if got.shape == ():
+        return "it gave one number for all pictures: one for each was asked for"
+    if got.shape == wanted.shape:
+        wrapped = np.abs(a - b).reshape(3, -1).mean(1)
+        if np.allclose(got, wrapped / 255) or np.allclose(got, wrapped):
+            return "bytes wrap around: 3 - 5 is 254 in uint8, so turn them into floats first"
+        if np.allclose(got, wanted * 255):
+            return "it is on the scale from 0 to 255: divide by 255"
+        if np.allclose(got, (a.astype(float) - b).reshape(3, -1).mean(1) / 255):
+            return "differences of opposite sign cancel: take absolute values"
+    return differs(got, wanted, "the list of differences")

@@ -1,0 +1,79 @@
+"""Checks of notebook 07."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import differs
+
+
+def check_1(adamw_first_step) -> str | None:
+    rng = np.random.default_rng(0)
+    w, g = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    lr, decay, eps = 0.1, 0.2, 0.05
+    size = np.abs(g) + eps
+    wanted = w - lr * decay * w - lr * g / size
+    got = adamw_first_step(w.copy(), g.copy(), lr, decay, eps)
+    wrong = {
+        "the weight decay is missing": w - lr * g / size,
+        "the weight decay should shrink the weight, not grow it": w
+        + lr * decay * w
+        - lr * g / size,
+        "the weight decay is multiplied by the learning rate too": w - decay * w - lr * g / size,
+        "the step goes up the gradient: subtract it": w - lr * decay * w + lr * g / size,
+        "divide the gradient by the root of v: without it, large gradients make large steps": w
+        - lr * decay * w
+        - lr * g,
+        "v is the square of the gradient: take its root before dividing": w
+        - lr * decay * w
+        - lr * g / (g**2 + eps),
+        "eps belongs outside the root": w - lr * decay * w - lr * g / np.sqrt(g**2 + eps),
+        "eps is missing": w - lr * decay * w - lr * np.sign(g),
+        "without the bias correction m is 0.1 g and v is 0.001 g^2: here m is g and v is g^2": w
+        - lr * decay * w
+        - lr * 0.1 * g / (np.sqrt(0.001) * np.abs(g) + eps),
+    }
+    if differs(got, wanted) is not None:
+        for sentence, value in wrong.items():
+            if differs(got, value) is None:
+                return sentence
+    return differs(got, wanted, "the weight", 1e-8)
+
+
+def check_2(model_change) -> str | None:
+    rng = np.random.default_rng(0)
+    before = {
+        "a": rng.normal(size=(2, 3)),
+        "b": 5 * rng.normal(size=7),
+        "c": rng.normal(size=(2, 2, 2)),
+    }
+    after = {name: w + 0.1 * rng.normal(size=w.shape) for name, w in before.items()}
+    names = list(before)
+    far = [((after[n] - before[n]) ** 2).sum() for n in names]
+    size = [(before[n] ** 2).sum() for n in names]
+    got = model_change(before, after)
+    if np.ndim(got) != 0:
+        return "it should return one number: sum over all arrays"
+    wrong = {
+        "the square root is missing": sum(far) / sum(size),
+        "that is the mean of each array's own change: add up the squares of all arrays first": np.mean(
+            np.sqrt(np.divide(far, size))
+        ),
+        "that is the sum of each array's own change: add up the squares of all arrays first": np.sum(
+            np.sqrt(np.divide(far, size))
+        ),
+        "add up the squares first and take the root at the end, not the root of each array": np.sum(
+            np.sqrt(far)
+        )
+        / np.sum(np.sqrt(size)),
+        "the length of the model before is missing: divide by it": np.sqrt(sum(far)),
+        "divide by the model before, not after": np.sqrt(
+            sum(far) / sum((after[n] ** 2).sum() for n in names)
+        ),
+    }
+    wanted = np.sqrt(sum(far) / sum(size))
+    if got is not None and differs(got, wanted, tolerance=1e-9) is not None:
+        for sentence, value in wrong.items():
+            if differs(got, value, tolerance=1e-9) is None:
+                return sentence
+    return differs(got, wanted, "the change", 1e-9)

@@ -1,0 +1,50 @@
+"""Checks of notebook 08."""
+
+from __future__ import annotations
+
+import torch
+
+from . import differs
+
+
+def check_1(statistics) -> str | None:
+    attention = torch.rand(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    got = statistics(attention)
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        return "it should return two things, the means and the variances"
+    flat = attention.flatten(1)
+    wrong = differs(got[0], flat.mean(1), "the mean")
+    if wrong:
+        return wrong
+    if differs(got[1], flat.var(1, correction=0), "") is None:
+        return "the variance is the biased one: divide by the count less one"
+    if differs(got[1], flat.std(1, correction=1), "") is None:
+        return "that is the standard deviation, not the variance"
+    return differs(got[1], flat.var(1, correction=1), "the variance")
+
+
+def check_2(penalty) -> str | None:
+    generator = torch.Generator().manual_seed(1)
+    mean_v, var_v, mean_cat, var_cat = torch.rand(4, 3, 2, generator=generator)
+    each = 2.0 * (mean_v - mean_cat) ** 2 + 5.0 * (var_v - var_cat) ** 2
+    got = penalty(mean_v, var_v, mean_cat, var_cat, 2.0, 5.0)
+    for mistake, said in (
+        (each.sum(), "the layers are summed; they should be averaged"),
+        (each.mean(), "the batch is averaged; it should be summed"),
+        (
+            each.sum(0).mean(),
+            "the axes are mixed up: the sum runs over the batch, the mean over the layers",
+        ),
+    ):
+        if got is not None and differs(got, mistake, "") is None:
+            return said
+    return differs(got, each.mean(0).sum(), "the penalty")
+
+
+def check_3(same_pull) -> str | None:
+    got = same_pull(2.0, 8, 4)
+    if got == 1.0:
+        return "it is the wrong way round: fewer samples need a larger weight"
+    return differs(got, 4.0, "the weight for 8 samples becoming 4") or differs(
+        same_pull(0.1, 6, 9), 0.1 * 6 / 9, "the weight for 6 samples becoming 9"
+    )

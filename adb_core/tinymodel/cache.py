@@ -1,0 +1,237 @@
+"""The rendering cache: many scenes drawn once, by all cores, resumable chunk by chunk.
+
+Scene ``i`` is drawn from ``default_rng([seed, i])`` and rendered with seed ``i``, so the
+pictures do not depend on the number of workers, on the chunks or on interruptions. This
+module imports no torch: its worker processes start quickly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_text, sweep
+from ..toyworld import grammar
+from ..toyworld import scene as scene_module
+from ..toyworld.scene import LABELS, Scene, labels, sample_scene, scene_from_dict, scene_to_dict
+
+CHUNK = 2000  # scenes in a file: 25 MB of pixels, half a minute of work at most
+CAPTION_STRIDE = 64  # captions of scene i use the seeds i * 64 + j
+
+
+@dataclass
+class Cache:
+    """Rendered scenes.
+
+    Attributes:
+        images: uint8 (n, 64, 64, 3), RGB.
+        records: n dicts with the scene as plain data and its captions.
+    """
+
+    folder: Path
+    images: np.ndarray
+    records: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def captions(self) -> list[tuple[str, ...]]:
+        """The captions of each image."""
+        return [tuple(r["captions"]) for r in self.records]
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        return [scene_from_dict(r["scene"]) for r in self.records]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 (n, heads): class numbers in the order of ``LABELS``; -1 where no word fits."""
+        return label_numbers(self.scenes)
+
+
+def label_numbers(scenes: list[Scene]) -> np.ndarray:
+    """int64 (n, heads): class numbers in the order of ``LABELS``; -1 where no word fits."""
+    table = np.full((len(scenes), len(LABELS)), -1, dtype=np.int64)
+    numbers = [{word: k for k, word in enumerate(words)} for words in LABELS.values()]
+    for row, item in zip(table, scenes):
+        for head, word in enumerate(labels(item)[name] for name in LABELS):
+            if word is not None:
+                row[head] = numbers[head][word]
+    return table
+
+
+def code_hash() -> str:
+    """Changes when the code that draws or describes scenes changes: old pictures are then stale."""
+    from ..toyworld import pen, places, props, render, subjects
+
+    drawing = (scene_module, grammar, pen, subjects, props, places, render)
+    sources = [Path(module.__file__).read_bytes() for module in drawing]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+
+
+def build_cache(
+    folder: str | Path,
+    *,
+    count: int,
+    seed: int,
+    held_out: bool = False,
+    workers: int | None = None,
+    captions_per_image: int = 4,
+    chunk: int = CHUNK,
+    progress: bool = True,
+    **sample,
+) -> Cache:
+    """Render ``count`` scenes into ``folder``, or go on where a killed call stopped, or just load.
+
+    Args:
+        held_out, sample: passed to :func:`.scene.sample_scene`.
+        workers: processes; None uses all cores, 1 renders in this process.
+
+    A folder made with other settings or by other render code is made anew.
+
+    Raises:
+        DiskFull: no space left; the chunks already there stay.
+    """
+    folder = Path(folder)
+    settings = {
+        "count": count,
+        "seed": seed,
+        "held_out": held_out,
+        "captions_per_image": captions_per_image,
+        "chunk": chunk,
+        "sample": sample,
+        "code": code_hash(),
+    }
+    _prepare(folder, settings)
+    jobs = [
+        (folder, number, settings)
+        for number in range(-(-count // chunk))
+        if not _is_made(folder, number)
+    ]
+    _render_all(jobs, workers or os.cpu_count() or 1, progress)
+    return load_cache(folder)
+
+
+def load_cache(folder: str | Path) -> Cache:
+    """Read a finished cache into memory (12 kB per image).
+
+    Raises:
+        FileNotFoundError: no cache, or chunks missing; the message names the folder.
+    """
+    folder = Path(folder)
+    try:
+        settings = json.loads((folder / "manifest.json").read_text())
+        count, chunk = settings["count"], settings["chunk"]
+        images, records = np.empty((count, 64, 64, 3), np.uint8), []
+        for number, start in enumerate(range(0, count, chunk)):
+            pixels, texts = _paths(folder, number)
+            images[start : start + chunk] = np.load(pixels)
+            records += [json.loads(line) for line in texts.read_text().splitlines()]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise FileNotFoundError(
+            f"no complete rendering cache in {folder} ({error}); delete it and run again"
+        ) from error
+    return Cache(folder, images, records)
+
+
+# ---------------------------------------------------------------- chunks
+
+
+def _paths(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"images-{number:05d}.npy", folder / f"scenes-{number:05d}.jsonl"
+
+
+def _is_made(folder: Path, number: int) -> bool:
+    return all(path.exists() for path in _paths(folder, number))
+
+
+def _prepare(folder: Path, settings: dict) -> None:
+    """Make ``folder`` hold nothing but chunks of these settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    manifest = folder / "manifest.json"
+    try:
+        same = json.loads(manifest.read_text()) == json.loads(json.dumps(settings))
+    except (FileNotFoundError, ValueError):
+        same = False
+    if not same:
+        manifest.unlink(missing_ok=True)  # first, so that a kill here cannot bless old chunks
+        for pattern in ("images-*.npy", "scenes-*.jsonl"):
+            for path in folder.glob(pattern):
+                path.unlink()
+        atomic_write_json(manifest, settings)
+
+
+def make_scene(index: int, settings: dict) -> tuple[np.ndarray, dict]:
+    """Scene ``index`` of a cache: uint8 (64, 64, 3) and its record."""
+    from ..toyworld.render import render_image
+
+    rng = np.random.default_rng([settings["seed"], index])
+    item = sample_scene(rng, held_out=settings["held_out"], **settings["sample"])
+    said = [
+        grammar.caption(item, index * CAPTION_STRIDE + j)
+        for j in range(settings["captions_per_image"])
+    ]
+    return render_image(item, index), {"scene": scene_to_dict(item), "captions": said}
+
+
+def _make_chunk(folder: Path, number: int, settings: dict) -> int:
+    """Render one chunk and write its two files; returns how many scenes it holds."""
+    first = number * settings["chunk"]
+    indices = range(first, min(first + settings["chunk"], settings["count"]))
+    made = [make_scene(i, settings) for i in indices]
+    pixels, texts = _paths(folder, number)
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([image for image, _ in made]))
+    atomic_write_text(texts, "".join(json.dumps(record) + "\n" for _, record in made))
+    atomic_write_bytes(pixels, buffer.getvalue())
+    return len(made)
+
+
+def _render_all(jobs: list[tuple], workers: int, progress: bool) -> None:
+    if not jobs:
+        return
+    from tqdm.auto import tqdm
+
+    settings = jobs[0][2]
+    with tqdm(
+        total=len(jobs) * settings["chunk"], desc="render", unit="scene", disable=not progress
+    ) as bar:
+        if workers == 1 or len(jobs) == 1:
+            for job in jobs:
+                bar.update(_make_chunk(*job))
+            return
+        # spawn, not fork: a forked child of a process whose torch threads run can hang
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=context, initializer=_die_with_parent
+        ) as pool:
+            futures = [pool.submit(_make_chunk, *job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    bar.update(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing into the folder."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -1,0 +1,105 @@
+"""Is this folder the model it should be? Answered from file headers, before anything heavy loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+CURE = "restore it (git checkout) or make it again: python -m adb_core.tinymodel.pretrain"
+PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either will do
+WEIGHTS = {
+    "text_encoder": "model",
+    "vae": "diffusion_pytorch_model",
+    "unet": "diffusion_pytorch_model",
+}
+
+
+class BadFolder(ValueError):
+    """A model folder that cannot be used; the message is one line with the file and the cure."""
+
+
+def check_model_folder(folder: str | Path, cure: str = CURE) -> Path:
+    """Check that ``folder`` is a whole Stable Diffusion folder of diffusers; returns it.
+
+    Reads the JSON files and the headers of the weights, so a truncated file is found in
+    milliseconds.
+
+    Raises:
+        BadFolder: not such a folder, or a part is missing or damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadFolder(f"no model folder at {folder}; {cure}")
+    if not (folder / "model_index.json").is_file():
+        raise BadFolder(f"{folder} is not a diffusers model: it has no model_index.json; {cure}")
+    index = _json(folder / "model_index.json", cure)
+    if index.get("_class_name") != "StableDiffusionPipeline":
+        raise BadFolder(
+            f"{folder} holds a {index.get('_class_name')!r}, not a StableDiffusionPipeline; {cure}"
+        )
+    for part in PARTS:
+        if not (folder / part).is_dir():
+            raise BadFolder(f"{folder / part} is missing; {cure}")
+    for name in ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"):
+        _json(folder / name, cure)
+    if "num_train_timesteps" not in _json(folder / "scheduler/scheduler_config.json", cure):
+        raise BadFolder(
+            f"{folder / 'scheduler/scheduler_config.json'} is damaged (no num_train_timesteps); {cure}"
+        )
+    if not any(
+        all((folder / "tokenizer" / file).is_file() for file in files) for files in VOCABULARIES
+    ):
+        raise BadFolder(
+            f"{folder / 'tokenizer'} has no vocabulary (tokenizer.json, or vocab.json and merges.txt); {cure}"
+        )
+    for part, name in WEIGHTS.items():
+        _json(folder / part / "config.json", cure)
+        # A variant such as model.fp16.safetensors is a whole set of weights too.
+        files = sorted((folder / part).glob(f"{name}*.safetensors"))
+        check_weights(files[0] if files else folder / part / f"{name}.safetensors", cure)
+    return folder
+
+
+def check_clip_folder(folder: str | Path) -> Path:
+    """Check a CLIPModel folder with tokenizer and image processor; returns it.
+
+    Raises:
+        BadFolder: a part is missing or damaged.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        _json(folder / name)
+    check_weights(folder / "model.safetensors")
+    return folder
+
+
+def check_weights(path: Path, cure: str = CURE) -> None:
+    """Check that a safetensors file is there and as long as its header says.
+
+    Raises:
+        BadFolder: it is not.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise BadFolder(f"the weights {path} are missing; {cure}")
+    try:
+        with safe_open(path, framework="np") as file:
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        raise BadFolder(
+            f"the weights {path} are damaged ({str(error).splitlines()[0]}); {cure}"
+        ) from error
+
+
+def _json(path: Path, cure: str = CURE) -> dict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadFolder(f"{path} is missing; {cure}") from error
+    except (ValueError, OSError) as error:
+        raise BadFolder(f"{path} is damaged ({error}); {cure}") from error
+    if not isinstance(value, dict):
+        raise BadFolder(f"{path} is damaged (not a JSON object); {cure}")
+    return value

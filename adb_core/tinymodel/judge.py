@@ -1,0 +1,188 @@
+"""The judge: a small conv net that says what is in a picture and how alike two individuals are.
+
+It scores the tiny model from outside: it learns on real renders alone, never on samples.
+Its two parts share one trunk: a linear head for each entry of ``LABELS``, and an identity
+embedding learnt from pictures of the same individual in different scenes.
+
+Axes: b batch, n pictures, c channels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..system.files import atomic_write_bytes, atomic_write_json
+from ..toyworld.scene import LABELS
+from .judge_training import train_judge as train_judge  # noqa: F401  (one name to import the judge by)
+
+IDENTITY = 64  # numbers in an identity embedding
+WIDTHS = (32, 48, 96, 144)  # channels at 64, 32, 16 and 8 pixels
+LOOKS = 4  # learnt attention maps through which the identity part looks at the subject
+
+
+class Block(nn.Module):
+    """Residual block of two 3x3 convolutions; ``stride`` 2 halves the picture."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(c_out)
+        same = stride == 1 and c_in == c_out
+        self.skip = nn.Identity() if same else nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.skip(x) + self.norm2(self.conv2(h)))
+
+
+class Judge(nn.Module):
+    """Pictures in [0, 1], (n, 3, 64, 64), to class scores and identities. About 1.2 M parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        a, b, c, d = WIDTHS
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, a, 4, 2, 1, bias=False), nn.BatchNorm2d(a), nn.ReLU()
+        )
+        self.trunk = nn.Sequential(
+            Block(a, b), Block(b, c, 2), Block(c, c), Block(c, d, 2), Block(d, d)
+        )
+        self.grid = nn.Conv2d(
+            d, 32, 1
+        )  # few channels, but kept in place: relations are about places
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(2 * d + 32 * 16, len(words)) for name, words in LABELS.items()}
+        )
+        self.look = nn.Conv2d(d, LOOKS, 1)
+        self.embed = nn.Linear(LOOKS * d, IDENTITY)
+
+    def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """(scores per label (n, classes), unit identities (n, 64)) of pixels (n, 3, 64, 64) in [0, 1]."""
+        x = self.trunk(self.stem(pixels * 4 - 2))  # (n, c, 8, 8)
+        grid = F.avg_pool2d(F.relu(self.grid(x)), 2).flatten(1)  # (n, 32 * 4 * 4)
+        features = torch.cat([x.mean((2, 3)), x.amax((2, 3)), grid], dim=1)
+        looks = self.look(x).flatten(2).softmax(-1)  # (n, looks, 64)
+        seen = (looks @ x.flatten(2).transpose(1, 2)).flatten(1)  # (n, looks * c)
+        scores = {name: head(features) for name, head in self.heads.items()}
+        return scores, F.normalize(self.embed(seen).float(), dim=-1)
+
+    # ---- use
+
+    @torch.inference_mode()
+    def _run(self, images) -> tuple[dict[str, Tensor], Tensor]:
+        pixels = as_pixels(images).to(next(self.parameters()).device)
+        was_training = self.training
+        self.eval()
+        try:
+            parts = [self(part) for part in pixels.split(250)]
+        finally:
+            self.train(was_training)
+        scores = {name: torch.cat([s[name] for s, _ in parts]).float().cpu() for name in LABELS}
+        return scores, torch.cat([e for _, e in parts]).cpu()
+
+    def probabilities(self, images) -> dict[str, np.ndarray]:
+        """Per label, float (n, classes) in the order of ``LABELS``. For ``images`` see :func:`as_pixels`."""
+        return {name: s.softmax(-1).numpy() for name, s in self._run(images)[0].items()}
+
+    def read(self, images) -> dict[str, list[str]]:
+        """Per label, the likeliest word for each picture."""
+        return words_of(self.probabilities(images))
+
+    def identity(self, images) -> np.ndarray:
+        """Unit vectors, float (n, 64); their dot product says how alike two individuals are."""
+        return self._run(images)[1].numpy()
+
+    # ---- files
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``judge.safetensors`` (half precision) and ``config.json``."""
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        tensors = {
+            k: (v.half() if v.is_floating_point() else v).contiguous().cpu()
+            for k, v in self.state_dict().items()
+        }
+        atomic_write_bytes(folder / "judge.safetensors", save(tensors))
+        atomic_write_json(
+            folder / "config.json",
+            {
+                "format": 1,
+                "widths": WIDTHS,
+                "identity": IDENTITY,
+                "labels": {k: list(v) for k, v in LABELS.items()},
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Judge:
+        """The saved judge, float32, in eval mode, on the CPU.
+
+        Raises:
+            ValueError: a file is missing, damaged or of another version; names it and the cure.
+        """
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        cure = "restore it (git checkout) or train it again: python -m adb_core.tinymodel.pretrain"
+        for name in ("config.json", "judge.safetensors"):
+            if not (folder / name).is_file():
+                raise ValueError(f"the judge's file {folder / name} is missing; {cure}")
+        try:
+            known = json.loads((folder / "config.json").read_text())["labels"]
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"the judge's file {folder / 'config.json'} is damaged ({error}); {cure}"
+            ) from error
+        if known != {k: list(v) for k, v in LABELS.items()}:
+            raise ValueError(
+                f"{folder / 'config.json'} was made for other words than this version's; {cure}"
+            )
+        judge = cls()
+        try:
+            judge.load_state_dict(
+                {
+                    k: v.float() if v.is_floating_point() else v
+                    for k, v in load_file(folder / "judge.safetensors").items()
+                }
+            )
+        except Exception as error:  # safetensors and load_state_dict raise many kinds
+            reason = str(error).splitlines()[0]
+            path = folder / "judge.safetensors"
+            raise ValueError(f"the judge's file {path} is damaged ({reason}); {cure}") from error
+        return judge.eval()
+
+
+def as_pixels(images) -> Tensor:
+    """Float (n, 3, 64, 64) in [0, 1] from uint8 (n, 64, 64, 3), a list of PIL images, or such a tensor.
+
+    Raises:
+        ValueError: another size or range.
+    """
+    if isinstance(images, Tensor):
+        pixels = images.float()
+        if pixels.numel() and (pixels.min() < -1e-3 or pixels.max() > 1 + 1e-3):
+            raise ValueError("a tensor of pictures must lie in [0, 1]")
+    else:
+        array = np.stack([np.asarray(image) for image in images])
+        if array.dtype != np.uint8:
+            raise ValueError(f"pictures must be uint8 RGB arrays or PIL images, got {array.dtype}")
+        pixels = torch.from_numpy(array).movedim(-1, 1).float() / 255
+    if pixels.ndim != 4 or pixels.shape[1:] != (3, 64, 64):
+        raise ValueError(
+            f"the judge reads RGB pictures of 64x64 pixels, got shape {tuple(pixels.shape)}"
+        )
+    return pixels
+
+
+def words_of(probabilities: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    """The likeliest word of each label for each picture."""
+    return {name: [LABELS[name][k] for k in p.argmax(1)] for name, p in probabilities.items()}

@@ -1,0 +1,89 @@
+"""Pictures of an evaluation, to look at: what was generated, and where words look."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..system.files import atomic_write_bytes
+from ..toyworld.scene import Scene, labels
+
+TILE = 128  # pixels a 64-pixel picture is shown at
+_HEAT = np.array(
+    [(12, 8, 40), (88, 24, 110), (190, 55, 85), (250, 140, 40), (252, 250, 180)], float
+)
+
+
+def _save(path: Path, sheet: Image.Image) -> None:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def heat(values: np.ndarray) -> Image.Image:
+    """A map (16, 16) as a colored tile, dark for its minimum, bright for its maximum."""
+    scaled = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
+    stops = np.linspace(0, 1, len(_HEAT))
+    rgb = np.stack([np.interp(scaled, stops, _HEAT[:, c]) for c in range(3)], axis=-1)
+    return Image.fromarray(rgb.astype(np.uint8)).resize((TILE, TILE), Image.Resampling.NEAREST)
+
+
+def generated_sheet(
+    path: Path, made: dict, scenes: list[Scene], columns: int = 8, count: int = 32
+) -> None:
+    """The first generated images, each with its prompt and, in red, where the judge disagrees."""
+    count = min(count, len(scenes))
+    cell_w, cell_h = TILE + 44, TILE + 62
+    sheet = Image.new("RGB", (columns * cell_w, -(-count // columns) * cell_h), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i in range(count):
+        x, y = i % columns * cell_w + 4, i // columns * cell_h + 4
+        sheet.paste(
+            Image.fromarray(made["images"][i]).resize((TILE, TILE), Image.Resampling.BICUBIC),
+            (x, y),
+        )
+        pen.multiline_text(
+            (x, y + TILE + 1), "\n".join(textwrap.wrap(made["prompts"][i], 30)), "black", spacing=0
+        )
+        wrong = [
+            f"{name}: {made['read'][name][i]}"
+            for name, word in labels(scenes[i]).items()
+            if word not in (None, "none") and made["read"][name][i] != word
+        ]
+        pen.text(
+            (x, y + TILE + 44), ", ".join(wrong) or "judge: all found", "red" if wrong else "green"
+        )
+    _save(path, sheet)
+
+
+def maps_sheet(
+    path: Path, scenes: list[Scene], drawn: list, maps: np.ndarray, count: int = 6
+) -> None:
+    """Renders that have everything, and the maps of four words, averaged over the timesteps.
+
+    Args:
+        maps: (n, times, k, 16, 16).
+    """
+    from .evaluate import pointing_words
+
+    full = [i for i, s in enumerate(scenes) if s.accessory and s.object and s.place][:count]
+    names = ("category", "accessory", "object", "place")
+    sheet = Image.new("RGB", (5 * (TILE + 6), len(full) * (TILE + 20)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, i in enumerate(full):
+        y = row * (TILE + 20)
+        sheet.paste(
+            Image.fromarray(drawn[i].image).resize((TILE, TILE), Image.Resampling.BICUBIC),
+            (0, y + 14),
+        )
+        pen.text((2, y + 1), f"{scenes[i].style}, {scenes[i].relation}", "black")
+        tokens = pointing_words(scenes[i])
+        for column, name in enumerate(names, start=1):
+            x = column * (TILE + 6)
+            sheet.paste(heat(maps[i, :, tokens[name][0]].mean(0)), (x, y + 14))
+            pen.text((x + 2, y + 1), f"{name}: {getattr(scenes[i], name)}", "black")
+    _save(path, sheet)

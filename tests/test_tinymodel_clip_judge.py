@@ -1,0 +1,594 @@
+"""Tokenizer, CLIP, judge, map read-out and the arithmetic of the evaluation. Tiny budgets, no bars."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adb_core.tinymodel import card, checks, clip, evaluate, judge_training, maps, scores
+from adb_core.tinymodel.judge import Judge, as_pixels
+from adb_core.tinymodel.tokenizer import MAX_LENGTH, build_tokenizer, encode, learn_merges
+from adb_core.toyworld.grammar import STOP_WORDS, captions, vocabulary
+from adb_core.toyworld.scene import CATEGORIES, LABELS, Instance, Scene
+
+few = settings(max_examples=40, deadline=None)
+
+FULL_SCENE = Scene(
+    "cat",
+    Instance((200, 40, 40), (240, 240, 200)),
+    "orange",
+    "umbrella",
+    "on top of",
+    "pumpkin",
+    "sea",
+    "pixel art",
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tokenizer):
+    torch.manual_seed(0)
+    return clip.build_clip(tokenizer).eval()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory, tokenizer, tiny_clip):
+    """tiny-sd, tiny-clip and judge with random weights, half precision on disk."""
+    from diffusers import (
+        AutoencoderKL,
+        DDPMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+
+    torch.manual_seed(0)
+    data = tmp_path_factory.mktemp("data")
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_size=64,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 24),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=128,
+    )
+    pipe = StableDiffusionPipeline(
+        vae,
+        clip.text_encoder_from_clip(tiny_clip),
+        tokenizer,
+        unet,
+        DDPMScheduler(prediction_type="v_prediction", steps_offset=1, clip_sample=False),
+        None,
+        None,
+        requires_safety_checker=False,
+    )
+    pipe.to(torch.float16).save_pretrained(data / "tiny-sd")
+    tiny_clip.save_pretrained(data / "tiny-clip")
+    tokenizer.save_pretrained(data / "tiny-clip")
+    clip.build_image_processor().save_pretrained(data / "tiny-clip")
+    Judge().save(data / "judge")
+    return data
+
+
+def _pictures(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
+
+
+# ---------------------------------------------------------------- tokenizer
+
+
+def test_every_word_is_one_token(tokenizer):
+    assert all(len(tokenizer(word).input_ids) == 3 for word in vocabulary())
+
+
+@few
+@given(st.lists(st.text("abcde", min_size=1, max_size=7), min_size=1, max_size=8))
+def test_merges_make_any_set_of_words_whole(words):
+    from transformers import CLIPTokenizer
+
+    from adb_core.tinymodel.tokenizer import byte_symbols
+
+    merges = learn_merges(words)
+    tokens = [
+        *byte_symbols(),
+        *(s + "</w>" for s in byte_symbols()),
+        *map("".join, merges),
+        "<|endoftext|>",
+    ]
+    made = CLIPTokenizer(
+        vocab={t: i for i, t in enumerate(dict.fromkeys(tokens))},
+        merges=merges,
+        bos_token="<|endoftext|>",
+    )
+    assert all(len(made(word, add_special_tokens=False).input_ids) == 1 for word in words)
+
+
+@few
+@given(text=st.text(max_size=60))
+def test_any_text_tokenises(tokenizer, text):
+    ids = tokenizer(text).input_ids
+    assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
+    assert all(0 <= i < len(tokenizer) for i in ids)
+    # nothing unknown: the unknown token is the end token, and only one stands there
+    assert ids.count(tokenizer.eos_token_id) == 1 + text.lower().count("<|endoftext|>")
+
+
+def test_emoji_and_capitals(tokenizer):
+    assert tokenizer("A Red CAT").input_ids == tokenizer("a red cat").input_ids
+    assert (
+        tokenizer.decode(tokenizer("a cat 🐈 ü").input_ids, skip_special_tokens=True)
+        == "a cat 🐈 ü"
+    )
+
+
+def test_longest_caption_fits_with_room(tokenizer):
+    longest = max(len(tokenizer(c).input_ids) for c in captions(FULL_SCENE))
+    assert longest <= MAX_LENGTH - 8
+
+
+def test_tokenizer_round_trip(tokenizer, tmp_path):
+    from transformers import AutoTokenizer, CLIPTokenizer
+
+    tokenizer.save_pretrained(tmp_path)
+    texts = ["a photo of a red cat wearing a hat", "Überraschung 🎈", ""]
+    for cls in (CLIPTokenizer, AutoTokenizer):
+        again = cls.from_pretrained(tmp_path)
+        assert again.model_max_length == MAX_LENGTH and again.pad_token_id == tokenizer.eos_token_id
+        assert torch.equal(encode(again, texts), encode(tokenizer, texts))
+
+
+# ---------------------------------------------------------------- CLIP
+
+
+def test_text_encoder_equals_clip(tiny_clip, tokenizer):
+    ids = encode(tokenizer, ["a photo of a cat", "a blue dog in the snow"])
+    encoder = clip.text_encoder_from_clip(tiny_clip)
+    with torch.no_grad():
+        ours, theirs = encoder(ids), tiny_clip.text_model(input_ids=ids)
+    torch.testing.assert_close(ours.last_hidden_state, theirs.last_hidden_state)
+    end = (
+        (ids == tokenizer.eos_token_id).int().argmax(1)
+    )  # the pooled state is the one at the first end token
+    torch.testing.assert_close(ours.pooler_output, ours.last_hidden_state[torch.arange(2), end])
+
+
+def test_pipeline_text_encoder_equals_clip(data_dir, tiny_clip, tokenizer):
+    pipe = evaluate.load_pipe(data_dir / "tiny-sd", "cpu")
+    states, _ = pipe.encode_prompt("a photo of a cat on the moon", "cpu", 1, False)
+    with torch.no_grad():
+        ids = encode(tokenizer, ["a photo of a cat on the moon"])
+        expected = tiny_clip.text_model(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(states, expected, atol=2e-2, rtol=2e-2)  # half precision on disk
+
+
+def test_token_patch_similarity_equals_loops():
+    rng = np.random.default_rng(1)
+    words, patches = rng.normal(size=(3, 5, 7)), rng.normal(size=(4, 6, 7))
+    content = np.array([[0, 1, 1, 0, 1], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]], bool)
+    expected = np.zeros((3, 4))
+    for i in range(3):
+        for j in range(4):
+            best = [
+                max(
+                    words[i, k] @ p / np.linalg.norm(words[i, k]) / np.linalg.norm(p)
+                    for p in patches[j]
+                )
+                for k in range(5)
+                if content[i, k]
+            ]
+            expected[i, j] = np.mean(best) if best else 0
+    found = clip.token_patch_similarity(
+        torch.tensor(words), torch.tensor(content), torch.tensor(patches)
+    )
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_contrastive_loss_equals_loops_and_skips_equal_captions():
+    logits = np.random.default_rng(2).normal(size=(3, 3))
+    same = np.eye(3, dtype=bool)
+    same[0, 2] = same[2, 0] = True
+    terms = []
+    for i in range(3):
+        allowed = [j for j in range(3) if j == i or not same[i, j]]
+        terms.append(-logits[i, i] + np.log(sum(np.exp(logits[i, j]) for j in allowed)))
+        terms.append(-logits[i, i] + np.log(sum(np.exp(logits[j, i]) for j in allowed)))
+    found = clip.contrastive_loss(torch.tensor(logits), torch.tensor(same))
+    torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
+
+
+def test_content_words(tokenizer):
+    table = clip.content_table(tokenizer)
+    ids = encode(tokenizer, ["a photo of a cat on the beach"])[0]
+    said = [tokenizer.decode([i]) for i in ids[table[ids]]]
+    assert said == ["photo", "cat", "beach"]
+    assert not any(table[tokenizer(w).input_ids[1]] for w in STOP_WORDS)
+
+
+def test_image_processor_without_torchvision(data_dir):
+    from transformers import AutoImageProcessor, CLIPImageProcessor
+
+    pictures = _pictures(2)
+    for cls in (CLIPImageProcessor, AutoImageProcessor):
+        processor = cls.from_pretrained(data_dir / "tiny-clip")
+        pixels = torch.as_tensor(
+            np.asarray(processor(list(pictures), return_tensors="np")["pixel_values"])
+        )
+        torch.testing.assert_close(pixels, clip.to_pixels(pictures), atol=1e-5, rtol=1e-5)
+
+
+def test_clip_trains_a_few_steps(tmp_path, tokenizer):
+    class FakeCache:
+        images = _pictures(8)
+        captions = [(f"a photo of a {c}", f"a {c}") for c in CATEGORIES[:8]]
+
+    model, _, _ = clip.train_clip(
+        FakeCache,
+        run_dir=tmp_path,
+        seed=0,
+        device="cpu",
+        steps=3,
+        settings=clip.Fit("clip", lr=1e-3, batch=4),
+    )
+    again, _, _ = clip.train_clip(
+        FakeCache,
+        run_dir=tmp_path,
+        seed=0,
+        device="cpu",
+        steps=3,
+        settings=clip.Fit("clip", lr=1e-3, batch=4),
+    )  # finished: loads
+    for a, b in zip(model.parameters(), again.parameters()):
+        assert torch.equal(a, b)
+    top1 = clip.retrieval_top1(
+        model, tokenizer, FakeCache.images, [c[0] for c in FakeCache.captions]
+    )
+    assert 0 <= top1 <= 1
+
+
+# ---------------------------------------------------------------- judge
+
+
+def test_judge_is_small_and_reads():
+    judge = Judge()
+    assert sum(p.numel() for p in judge.parameters()) < 1.3e6
+    read = judge.read(_pictures(3))
+    assert set(read) == set(LABELS) and all(
+        len(v) == 3 and set(v) <= set(LABELS[k]) for k, v in read.items()
+    )
+    for p in judge.probabilities(_pictures(3)).values():
+        np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(judge.identity(_pictures(3)), axis=1), 1, atol=1e-5)
+
+
+def test_judge_accepts_arrays_pil_and_tensors():
+    from PIL import Image
+
+    array = _pictures(2)
+    ways = [
+        array,
+        [Image.fromarray(a) for a in array],
+        torch.from_numpy(array).permute(0, 3, 1, 2) / 255,
+    ]
+    for way in ways:
+        torch.testing.assert_close(as_pixels(way), as_pixels(array))
+    for bad in (_pictures(1)[:, :32], torch.full((1, 3, 64, 64), 2.0), array.astype(np.float32)):
+        with pytest.raises(ValueError):
+            as_pixels(bad)
+
+
+def test_judge_round_trip(tmp_path):
+    torch.manual_seed(1)
+    judge = Judge().eval()
+    judge.save(tmp_path)
+    loaded = Judge.load(tmp_path)
+    np.testing.assert_allclose(
+        loaded.identity(_pictures(2)), judge.identity(_pictures(2)), atol=5e-3
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "judge.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["judge.safetensors", "config.json"])
+@pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
+def test_damaged_judge_is_named(tmp_path, name, harm):
+    Judge().save(tmp_path)
+    path = tmp_path / name
+    content = path.read_bytes()
+    path.unlink()
+    if harm != "missing":
+        path.write_bytes(content[: len(content) // 2] if harm == "truncated" else b"\xff" * 100)
+    with pytest.raises(ValueError, match=f"{name}.*pretrain") as caught:
+        Judge.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_identity_loss_equals_loops():
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(6, 5))
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    owner = [0, 0, 1, 1, 2, 2]
+    terms = []
+    for i in range(6):
+        total = sum(np.exp(z[i] @ z[j] / judge_training.TEMPERATURE) for j in range(6) if j != i)
+        mates = [j for j in range(6) if j != i and owner[j] == owner[i]]
+        terms.append(
+            np.mean(
+                [-np.log(np.exp(z[i] @ z[j] / judge_training.TEMPERATURE) / total) for j in mates]
+            )
+        )
+    found = judge_training.identity_loss(torch.tensor(z), torch.tensor(owner))
+    torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
+
+
+def test_attribute_loss_leaves_out_unknown_colors():
+    scores_ = {name: torch.randn(2, len(words)) for name, words in LABELS.items()}
+    truth = torch.zeros(2, len(LABELS), dtype=torch.long)
+    truth[:, list(LABELS).index("color")] = -1
+    before = judge_training.attribute_loss(scores_, truth)
+    scores_["color"] = scores_["color"] + 100 * torch.randn_like(scores_["color"])
+    torch.testing.assert_close(judge_training.attribute_loss(scores_, truth), before)
+
+
+def test_families_differ_within_and_repeat():
+    for number in range(20):
+        family = judge_training.make_family(number, seed=5)
+        assert family == judge_training.make_family(number, seed=5)
+        assert len({scene.instance for scene in family}) == len(family) == judge_training.FAMILY
+        assert len({(scene.category, scene.instance.primary) for scene in family}) == 1
+        assert all((scene.color is None) == bool(number % 2) for scene in family)
+
+
+def test_augmentation_keeps_range_and_repeats():
+    pixels = as_pixels(_pictures(4))
+    one = judge_training.augment(pixels, np.random.default_rng(0))
+    assert one.shape == pixels.shape and one.min() >= 0 and one.max() <= 1
+    assert torch.equal(one, judge_training.augment(pixels, np.random.default_rng(0)))
+
+
+def test_judge_trains_a_few_steps(tmp_path):
+    class FakeCache:
+        images = _pictures(6)
+        labels = np.zeros((6, len(LABELS)), np.int64)
+
+    judge = judge_training.train_judge(
+        cache=FakeCache, run_dir=tmp_path, seed=0, device="cpu", steps=2, families=2, workers=1
+    )
+    assert judge.identity(_pictures(1)).shape == (1, 64)
+
+
+# ---------------------------------------------------------------- maps
+
+
+def test_maps_sum_to_one_leave_outputs_and_processors_alone(data_dir):
+    unet = evaluate.load_pipe(data_dir / "tiny-sd", "cpu").unet
+    before = dict(unet.attn_processors)
+    states, latents, at = (
+        torch.randn(2, 7, 128),
+        torch.randn(2, 4, 16, 16),
+        torch.tensor([200, 500]),
+    )
+    with torch.no_grad():
+        plain = unet(latents, at, encoder_hidden_states=states).sample
+        with maps.reading_probabilities(unet):
+            read = unet(latents, at, encoder_hidden_states=states).sample
+    torch.testing.assert_close(read, plain, atol=1e-4, rtol=1e-4)
+    found = maps.word_maps(unet, states, latents, at)
+    assert found.shape == (2, 7, 16, 16)
+    torch.testing.assert_close(found.sum(1), torch.ones(2, 16, 16))
+    assert unet.attn_processors == before
+    with pytest.raises(RuntimeError, match="in the middle"), maps.reading_probabilities(unet):
+        raise RuntimeError("in the middle")
+    assert unet.attn_processors == before
+
+
+# ---------------------------------------------------------------- arithmetic of the evaluation
+
+
+@few
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=20),
+    st.lists(st.integers(0, 5), min_size=1, max_size=20),
+)
+def test_auc_equals_counting(positives, negatives):
+    wins = sum((p > n) + 0.5 * (p == n) for p in positives for n in negatives)
+    assert scores.auc(np.array(positives), np.array(negatives)) == pytest.approx(
+        wins / len(positives) / len(negatives)
+    )
+
+
+@few
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_wilson_holds_the_share(hits, misses):
+    low, high = scores.wilson(hits, hits + misses)
+    assert 0 <= low <= high <= 1
+    if hits + misses:
+        assert low - 1e-9 <= hits / (hits + misses) <= high + 1e-9
+
+
+def test_wilson_and_psnr_by_hand():
+    assert scores.wilson(95, 100) == pytest.approx((0.8882, 0.9785), abs=1e-3)
+    black = np.zeros((1, 4, 4, 3), np.uint8)
+    assert scores.psnr(black, black + 10)[0] == pytest.approx(20 * np.log10(25.5))
+
+
+def test_pointing_by_hand():
+    mask = np.zeros((64, 64), bool)
+    mask[0:4, 0:4] = True  # the whole cell (0, 0)
+    mask[0:2, 4:6] = True  # a quarter of cell (0, 1)
+    mask[4, 4:7] = True  # three of sixteen pixels of cell (1, 1)
+    for cell, on in {(0, 0): True, (0, 1): True, (1, 1): False, (9, 9): False}.items():
+        word_map = np.zeros((16, 16))
+        word_map[cell] = 1
+        assert scores.pointing_hit(word_map, mask) == (on, 2 / 256)
+        assert scores.pointing_hit(word_map, mask, inside=False) == (not on, 254 / 256)
+
+
+def test_thin_elements_can_be_hit():
+    mask = np.zeros((64, 64), bool)
+    mask[10, 8:14] = True  # a line: 4 pixels in cell (2, 2), 2 in (2, 3)
+    mask[10, 8] = False  # now 3 and 2, both under a quarter
+    assert np.argwhere(scores.cells_on(mask)).tolist() == [[2, 2]]
+    assert not scores.cells_on(np.zeros((64, 64), bool)).any()
+
+
+def test_pointing_words_are_the_right_tokens(tokenizer):
+    from adb_core.toyworld.grammar import plain_caption
+
+    ids = tokenizer(plain_caption(FULL_SCENE)).input_ids
+    words = {
+        name: tokenizer.decode([ids[token]])
+        for name, (token, _, _) in evaluate.pointing_words(FULL_SCENE).items()
+    }
+    assert words == {
+        "category": "cat",
+        "accessory": "umbrella",
+        "object": "pumpkin",
+        "place": "sea",
+    }
+
+
+def test_judge_rows_count_only_what_was_asked():
+    scenes = [
+        Scene("cat", FULL_SCENE.instance, "red", "hat"),
+        Scene("dog", FULL_SCENE.instance, None),
+    ]
+    read = {name: ["none", "none"] for name in LABELS} | {
+        "category": ["cat", "cat"],
+        "accessory": ["hat", "hat"],
+    }
+    rows = {
+        r.what: r
+        for r in evaluate.judge_rows("g", read, scenes, evaluate.GENERATED_BARS, asked_only=True)
+    }
+    assert (rows["category"].value, rows["category"].count, rows["category"].passed) == (
+        0.5,
+        2,
+        False,
+    )
+    assert (rows["accessory"].value, rows["accessory"].count) == (1.0, 1)
+    assert rows["color"].count == 1 and rows["relation"].count == 0
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_evaluate_end_to_end(data_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "QUICK", evaluate.Counts(4, 4, 28, 2, 4, 1))
+    monkeypatch.setattr(evaluate, "STEPS", 2)
+    first = {
+        "command": "first command",
+        "hardware": "a machine",
+        "stages": {"unet": {"steps": 10, "seconds": 60.0, "batch": 8, "seed": 0}},
+    }
+    (data_dir / "tiny-sd" / card.RECORD).write_text(json.dumps([first]))
+    code = evaluate.main(
+        [
+            "--data",
+            str(data_dir),
+            "--quick",
+            "--json",
+            str(tmp_path / "out/e.json"),
+            "--device",
+            "cpu",
+            "--card",
+        ]
+    )
+    assert code == 1  # random weights pass no bar
+    said = capsys.readouterr().out
+    assert "category word on the subject" in said and "FAIL" in said
+    results = json.loads((tmp_path / "out/e.json").read_text())
+    assert {row["group"] for row in results["rows"]} >= {
+        "VAE",
+        "tiny-clip",
+        "judge",
+        "cross-attention maps",
+        "speed",
+    }
+    assert (tmp_path / "out/evaluation-generated.png").exists() and (
+        tmp_path / "out/evaluation-maps.png"
+    ).exists()
+    readme = (data_dir / "tiny-sd/README.md").read_text()
+    assert (
+        readme.startswith("---\nlicense: apache-2.0")
+        and "| unet | 10 | 1.0 | 1 |" in readme
+        and "first command" in readme
+    )
+    assert (
+        "| 10 | the folder's own sampler (DDPM), guidance 2 | " in readme
+    )  # the curve of quality against budget
+    assert (
+        json.loads((data_dir / "tiny-sd" / card.RECORD).read_text())[0]["measured"][0]["category"]
+        <= 1.0
+    )
+
+
+def test_record_of_training_puts_the_earlier_run_first(tmp_path):
+    stage = tmp_path / "run" / "decoder"
+    stage.mkdir(parents=True)
+    (stage / "done.json").write_text(
+        json.dumps(
+            {"name": "decoder", "steps": 5, "seconds": 2.0, "seed": 0, "settings": {"batch": 8}}
+        )
+    )
+    (tmp_path / "start/tiny-sd").mkdir(parents=True)
+    (tmp_path / "start/tiny-sd" / card.RECORD).write_text(json.dumps([{"command": "first"}]))
+    both = card.training_record(tmp_path / "run", tmp_path / "start")
+    assert both[0] == {"command": "first"}
+    assert (
+        both[1]["command"] == "python -m adb_core.tinymodel.pretrain --from data --steps decoder=5"
+    )
+    assert len(card.training_record(tmp_path / "run")) == 1
+    with pytest.raises(FileNotFoundError, match="no finished stage"):
+        card.training_record(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "harm", ["no folder", "no index", "truncated", "missing", "no part", "bad json"]
+)
+def test_bad_model_folder_is_one_line_and_code_2(data_dir, tmp_path, capsys, harm):
+    data = tmp_path / "data"
+    shutil.copytree(data_dir, data)
+    weights = next((data / "tiny-sd/unet").glob("*.safetensors"))
+    if harm == "no folder":
+        shutil.rmtree(data / "tiny-sd")
+    elif harm == "no index":
+        (data / "tiny-sd/model_index.json").unlink()
+    elif harm == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif harm == "missing":
+        weights.unlink()
+    elif harm == "no part":
+        shutil.rmtree(data / "tiny-sd/vae")
+    else:
+        (data / "tiny-sd/unet/config.json").write_text("{")
+    with pytest.raises(checks.BadFolder):
+        checks.check_model_folder(data / "tiny-sd")
+    assert evaluate.main(["--data", str(data), "--quick", "--json", str(tmp_path / "e.json")]) == 2
+    captured = capsys.readouterr()
+    assert (
+        captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
+    )
+
+
+def test_card_counts_parameters(data_dir):
+    judge = Judge()
+    assert card.count_parameters(data_dir / "judge/judge.safetensors") == sum(
+        v.numel() for v in judge.state_dict().values()
+    )

@@ -1,0 +1,363 @@
+"""The pretraining of VAE and U-Net: the mathematics, the normalised latents, the command's arguments."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adb_core.tinymodel import pretrain
+from adb_core.tinymodel import unet as unet_module
+from adb_core.tinymodel import vae as vae_module
+from adb_core.tinymodel.unet import (
+    PlainAttention,
+    build_scheduler,
+    fast_attention,
+    stratified_timesteps,
+    v_loss,
+)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return vae_module.build_vae().eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+
+
+# ---------------------------------------------------------------- VAE
+
+
+def test_a_vae_that_is_kept_keeps_its_scale(tmp_path, images):
+    """The U-Net that goes with it knows latents of that scale."""
+    torch.manual_seed(2)
+    known = vae_module.build_vae()
+    known.register_to_config(scaling_factor=0.5)
+    known.save_pretrained(tmp_path / "start")
+    kept = vae_module.train_vae(
+        images, run_dir=tmp_path / "run", seed=0, device="cpu", steps=0, start=tmp_path / "start"
+    )
+    assert kept.config.scaling_factor == 0.5
+    assert all(
+        torch.equal(a, b) for a, b in zip(kept.state_dict().values(), known.state_dict().values())
+    )
+
+
+def test_normalising_latents_keeps_the_round_trip(images):
+    torch.manual_seed(1)
+    vae = vae_module.build_vae().eval()
+    pixels = vae_module.to_pixels(images[:4])
+    with torch.no_grad():
+        posterior = vae.encode(pixels).latent_dist
+        before, noise_share = (
+            vae.decode(posterior.mean).sample,
+            posterior.std / posterior.mean.std((0, 2, 3), keepdim=True),
+        )
+    vae_module.normalise_latents(vae, images)
+    with torch.no_grad():
+        posterior = vae.encode(pixels).latent_dist
+        after, noise_share_after = (
+            vae.decode(posterior.mean).sample,
+            posterior.std / posterior.mean.std((0, 2, 3), keepdim=True),
+        )
+        latents = torch.cat(list(vae_module._means(vae, images)))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(noise_share_after, noise_share, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), rtol=1e-3, atol=1e-3)
+    assert vae.config.scaling_factor == pytest.approx(1.0, abs=0.01)
+
+
+def test_latents_are_cached_by_content(vae, images, tmp_path, monkeypatch):
+    first = vae_module.encode_all(vae, images, tmp_path / "latents", part=3, progress=False)
+    assert first.shape == (8, 4, 16, 16) and first.dtype == torch.float16
+    monkeypatch.setattr(vae_module, "_means", None)  # a second call must not encode again
+    again = vae_module.encode_all(vae, images, tmp_path / "latents", part=3, progress=False)
+    assert torch.equal(first, again)
+    monkeypatch.undo()
+    other = vae_module.encode_all(vae, 255 - images, tmp_path / "latents", part=8, progress=False)
+    assert not torch.equal(first, other) and len(list((tmp_path / "latents").iterdir())) == 1
+
+
+def test_psnr_is_that_of_the_definition(vae, images):
+    pixels = vae_module.to_pixels(images)
+    with torch.no_grad():
+        decoded = vae.decode(vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1)
+    mse = ((decoded - pixels) / 2).square().mean((1, 2, 3))
+    assert vae_module.psnr(vae, images) == pytest.approx(
+        float((10 * torch.log10(1 / mse)).mean()), abs=1e-3
+    )
+
+
+def test_batches_are_crops_of_the_images_in_other_colors(images):
+    rng = np.random.default_rng(0)
+    sizes = {vae_module.batch_of(images, rng, 8).shape for _ in range(40)}
+    assert sizes == {(8, 32, 32, 3), (2, 64, 64, 3)}
+    same = vae_module.recolor(images, rng, share=0.0)
+    assert np.array_equal(same, images)
+    other = vae_module.recolor(images, rng, share=1.0)
+    gray = np.abs(
+        images.astype(int) - 127.5
+    )  # neither a shuffle nor an inversion changes this as a set
+    assert np.array_equal(np.sort(gray, -1), np.sort(np.abs(other.astype(int) - 127.5), -1))
+
+
+# ---------------------------------------------------------------- U-Net
+
+
+@pytest.mark.parametrize("words", [None, 5])
+def test_plain_attention_equals_the_fused_one(words):
+    from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+    torch.manual_seed(0)
+    attention = Attention(
+        query_dim=12, cross_attention_dim=None if words is None else 14, heads=3, dim_head=4
+    )
+    x = torch.randn(2, 7, 12, requires_grad=True)
+    text = None if words is None else torch.randn(2, words, 14)
+    results = []
+    for processor in (AttnProcessor2_0(), PlainAttention()):
+        attention.set_processor(processor)
+        out = attention(x, encoder_hidden_states=text)
+        results.append(
+            (out, *torch.autograd.grad(out.square().sum(), [x, *attention.parameters()]))
+        )
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_fast_attention_restores():
+    unet = unet_module.build_unet()
+    before = dict(unet.attn_processors)
+    with pytest.raises(KeyError), fast_attention(unet):
+        assert all(isinstance(p, PlainAttention) for p in unet.attn_processors.values())
+        raise KeyError
+    assert all(unet.attn_processors[name] is processor for name, processor in before.items())
+
+
+def test_unet_has_the_size_and_the_cross_attention_it_says():
+    unet = unet_module.build_unet()
+    assert 5.5e6 < sum(p.numel() for p in unet.parameters()) < 7e6
+    cross = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    assert {
+        name.split(".")[0] + name.split(".")[1] * (not name.startswith("mid")) for name in cross
+    } == {"down_blocks0", "down_blocks1", "mid_block", "up_blocks1", "up_blocks2"}
+    block = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    assert (block.heads, block.inner_dim // block.heads) == (2, 32)
+
+
+def test_v_loss_agrees_with_diffusers_velocity():
+    scheduler = build_scheduler()
+    assert scheduler.config.prediction_type == "v_prediction"
+    torch.manual_seed(0)
+    clean, noise, guess = torch.randn(3, 6, 4, 5, 5)
+    t = torch.tensor([3, 100, 400, 600, 800, 999])
+    error = (guess - scheduler.get_velocity(clean, noise, t)).square().mean((1, 2, 3))
+    snr = scheduler.alphas_cumprod[t] / (1 - scheduler.alphas_cumprod[t])
+    weight = torch.tensor([min(float(s), 5.0) if s > 1 else float(s) ** 0.5 for s in snr]) / (
+        snr + 1
+    )
+    assert bool((snr < 1).any()) and bool((snr > 5).any())
+    torch.testing.assert_close(
+        v_loss(guess, clean, noise, scheduler.alphas_cumprod[t]), (error * weight).mean()
+    )
+
+
+def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):
+    from adb_core.tinymodel.clip import build_clip
+    from adb_core.tinymodel.tokenizer import build_tokenizer
+
+    torch.manual_seed(0)
+    unet, clip = unet_module.build_unet(), build_clip(build_tokenizer()).eval()
+    states = unet_module.patch_states(clip, images[:3], batch=2)
+    assert states.shape == (3, 64, 128) and states.dtype == torch.float16
+    alignment = unet_module.Alignment(unet)
+    assert not any("down_blocks" in name for name in alignment.state_dict())
+    layer = unet.down_blocks[1].attentions[-1]
+    with alignment.watching():
+        unet(torch.randn(3, 4, 16, 16), torch.tensor([5, 500, 900]), torch.randn(3, 7, 128))
+        apart = alignment(states)
+    apart.backward()
+    assert 0 < float(apart) < 2 and not layer._forward_hooks
+    assert layer.proj_out.weight.grad.abs().sum() > 0 and unet.conv_out.weight.grad is None
+
+
+def test_patch_states_of_a_picture_are_in_the_unets_order(images):
+    """Row by row, as a flattened 8x8 feature map: changing one corner of a picture changes the first patch most."""
+    from adb_core.tinymodel.clip import build_clip
+    from adb_core.tinymodel.tokenizer import build_tokenizer
+
+    torch.manual_seed(0)
+    clip = build_clip(build_tokenizer()).eval()
+    for top, left, patch in ((0, 0, 0), (0, 8, 1), (8, 0, 8), (56, 56, 63)):
+        other = images[:1].copy()
+        other[:, top : top + 8, left : left + 8] = 255 - other[:, top : top + 8, left : left + 8]
+        change = (
+            unet_module.patch_states(clip, images[:1]).float()
+            - unet_module.patch_states(clip, other).float()
+        ).norm(dim=-1)
+        assert int(change.argmax()) == patch
+
+
+def test_timesteps_fill_every_bin():
+    t = stratified_timesteps(np.random.default_rng(0), 50)
+    assert t.dtype == np.int64 and sorted(t // 20) == list(range(50))
+    many = np.concatenate([stratified_timesteps(np.random.default_rng(i), 7) for i in range(3000)])
+    assert 0 <= many.min() and many.max() <= 999 and abs(many.mean() - 499.5) < 3
+
+
+def test_some_captions_are_empty():
+    choice = torch.arange(1, 41, dtype=torch.int32).reshape(10, 4)
+    rows, texts = unet_module.draw_batch(np.random.default_rng(0), 4000, choice)
+    assert abs((texts == 0).float().mean() - 0.1) < 0.02
+    said = texts > 0
+    assert torch.equal((texts[said] - 1) // 4, rows[said])
+
+
+def test_grid():
+    images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 4, 4, 3), np.uint8)
+    sheet = unet_module.grid(images, 2)
+    assert (
+        sheet.shape == (16, 16, 3)
+        and sheet[0, 8, 0] == 1
+        and sheet[8, 0, 0] == 2
+        and sheet[8, 8, 0] == 255
+    )
+
+
+# ---------------------------------------------------------------- data/
+
+
+def test_written_folders_load_plainly_and_run_in_float32(tmp_path, vae):
+    """Half precision on the disk, but ``from_pretrained`` with no arguments must give one that runs."""
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPModel
+
+    from adb_core.tinymodel.clip import build_clip, build_image_processor, text_encoder_from_clip
+    from adb_core.tinymodel.judge import Judge
+    from adb_core.tinymodel.tokenizer import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    clip = build_clip(tokenizer)
+    parts = (vae, text_encoder_from_clip(clip), tokenizer, unet_module.build_unet())
+    size = pretrain.write_models(
+        tmp_path / "data",
+        tmp_path / "run",
+        pipeline_parts=parts,
+        clip=(clip, tokenizer, build_image_processor()),
+        judge=Judge(),
+    )
+    assert size <= pretrain.SIZE_LIMIT_MB
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == [
+        "judge",
+        "tiny-clip",
+        "tiny-sd",
+    ]
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "data/tiny-sd")
+    pipeline.set_progress_bar_config(disable=True)
+    for model in (
+        pipeline.vae,
+        pipeline.unet,
+        pipeline.text_encoder,
+        CLIPModel.from_pretrained(tmp_path / "data/tiny-clip"),
+    ):
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    image = pipeline("a red cat", num_inference_steps=2, output_type="np").images[0]
+    assert image.shape == (64, 64, 3) and np.isfinite(image).all()
+    weights = load_file(tmp_path / "data/tiny-sd/text_encoder/model.safetensors")
+    assert {v.dtype for v in weights.values() if v.is_floating_point()} == {torch.float16}
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize(
+    "argv, says",
+    [
+        ([], "give --minutes N"),
+        (["--steps", "vae=3,clip=3,judge=3"], "--steps for unet"),
+        (["--minutes", "-1"], "positive"),
+        (["--minutes", "soon"], "invalid float"),
+        (["--minutes", "1", "--steps", "vea=3"], "unknown stage 'vea'"),
+        (["--minutes", "1", "--steps", "vae=many"], "not of the form vae=1000"),
+        (["--minutes", "1", "--stages", "vae,cook"], "unknown stage 'cook'"),
+        (["--minutes", "1", "--stages", ","], "empty"),
+        (["--minutes", "1", "--device", "abacus"], "unknown device"),
+        (["--minutes", "1", "--run", __file__], "is a file"),
+        (["--minutes", "1", "--images", "3"], "at least 64"),
+        (["--minutes", "1", "--seed", "-3"], "not be negative"),
+        (["--hours", "1"], "unrecognized arguments"),
+    ],
+)
+def test_odd_arguments_are_one_line_and_exit_code_2(argv, says, capsys):
+    with pytest.raises(SystemExit) as caught:
+        pretrain.main(argv)
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and says in error and error.count("\n") == 1
+
+
+def test_minutes_are_split_without_remainder():
+    for minutes in (1.0, 60.0, 600.0):
+        split = pretrain.split_minutes(minutes)
+        assert sum(split.values()) == pytest.approx(minutes) and split["unet"] >= 0.49 * minutes
+    assert (pretrain.image_count(1), pretrain.image_count(60), pretrain.image_count(600)) == (
+        2000,
+        36000,
+        60000,
+    )
+
+
+def test_an_unfinished_stage_that_was_not_asked_for(tmp_path, capsys):
+    argv = [
+        "--minutes",
+        "1",
+        "--images",
+        "64",
+        "--stages",
+        "latents",
+        "--run",
+        str(tmp_path),
+        "--device",
+        "cpu",
+    ]
+    assert pretrain.main(argv) == 1
+    error = capsys.readouterr().err
+    assert "stage vae, which latents needs, is not finished" in error and "Traceback" not in error
+
+
+def test_a_stage_that_is_missing_is_named_before_the_work(tmp_path, capsys):
+    """The stages run for hours: one that the last of them lacks must not be found out at the end."""
+    run = [
+        "--run",
+        str(tmp_path / "run"),
+        "--data",
+        str(tmp_path / "data"),
+        "--minutes",
+        "1",
+        "--stages",
+        "cache,vae,latents,unet",
+    ]
+    assert pretrain.main(run) == 1
+    said = capsys.readouterr().err
+    assert (
+        "stage clip, which unet needs, is not finished" in said
+        and not (tmp_path / "run" / "cache").exists()
+    )
+
+
+def test_a_stage_that_is_kept_need_not_be_named(tmp_path):
+    run = pretrain.Pretraining(
+        tmp_path / "run",
+        tmp_path / "data",
+        0,
+        "cpu",
+        1.0,
+        {"clip": 0},
+        64,
+        ("vae", "latents", "unet"),
+        start=tmp_path,
+    )
+    run.check()
+    assert run.budget("clip") == {"steps": 0}
