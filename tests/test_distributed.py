@@ -74,7 +74,7 @@ def two_processes(*command: str) -> list[str]:
 def test_the_command_line_writes_once(tmp_path):
     said = two_processes(
         "-m",
-        "adb_core.app.cli",
+        "adb_core",
         "train",
         "--concept",
         "pico",

@@ -24,9 +24,8 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether ``error`` means "no space left", however the library that met it wrapped it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return "No space left on device" in str(error) or "os error 28" in str(
-        error
-    )  # safetensors wraps it
+    text = str(error)  # safetensors wraps it
+    return "No space left on device" in text or "os error 28" in text
 
 
 def disk_full_message(path: Path, needed: int | None) -> str:
@@ -94,7 +93,9 @@ def sweep(folder: str | Path) -> None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Find out now whether files can be written in ``folder``; nothing is left behind, not even a folder.
+    """Find out now whether files can be written in ``folder``.
+
+    Nothing is left behind, not even a folder.
 
     Raises:
         OSError: it cannot be made or written, or is not a folder.
