@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .concept_token import Drift
-    from .training import StepRecord
+    from .drift import Drift
+    from .records import StepRecord
 
 # Okabe and Ito, "Color Universal Design" (2008)
 OKABE_ITO = {

@@ -14,12 +14,13 @@ from models import tiny_base, tiny_concept
 from PIL import Image
 
 import adb_core.base
-from adb_core import training
+from adb_core import engine, learner, training
 from adb_core.app import arguments
 from adb_core.app.commands import training as training_command
 from adb_core.checkpoint import read_header
-from adb_core.personalization import SavedResult, load_result, personalize
+from adb_core.personalization import personalize
 from adb_core.recipes import recipe
+from adb_core.result import SavedResult, load_result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -124,7 +125,7 @@ def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "encode_views", interrupt)
+    monkeypatch.setattr(learner, "encode_views", interrupt)
     done = run(*PICO)
     assert (
         done.exit_code == 130
@@ -135,18 +136,14 @@ def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(monkeypatch):
 
 def test_nan_on_the_way_keeps_the_last_good_checkpoint(monkeypatch):
     """Also through the command line: one line, no model, and what was saved before stays."""
-    real, seen = training._losses, []
+    real, seen = training.losses, []
 
     def losses(*args, **kwargs):
-        loss, report, layers = real(*args, **kwargs)
-        seen.append(loss)
-        return (
-            (loss * float("nan"), report * float("nan"), layers)
-            if len(seen) == 3
-            else (loss, report, layers)
-        )
+        found = real(*args, **kwargs)
+        seen.append(found)
+        return replace(found, total=found.total * float("nan")) if len(seen) == 3 else found
 
-    monkeypatch.setattr(training, "_losses", losses)
+    monkeypatch.setattr(training, "losses", losses)
     done = run(*PICO)
     lines = done.stderr.strip().splitlines()
     assert (
@@ -201,9 +198,9 @@ def test_a_saved_result_draws_what_the_result_drew(tmp_path):
 
 
 def test_mixed_precision_reaches_training(monkeypatch):
-    seen, real = [], training.make_accelerator
+    seen, real = [], engine.make_accelerator
     monkeypatch.setattr(
-        training,
+        engine,
         "make_accelerator",
         lambda device, name=None, **more: (
             seen.append((device.type, name)) or real(device, name, **more)

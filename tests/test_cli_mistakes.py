@@ -159,9 +159,9 @@ BAD = {
     "negative steps": (
         None,
         [*PICO, "--steps-scale", "-1"],
-        "steps and batch_size must be at least 1, got -",
+        "--steps-scale -1.0 is not",
     ),
-    "no steps": (None, [*PICO, "--steps-scale", "0"], "must be at least 1, got 0"),
+    "no steps": (None, [*PICO, "--steps-scale", "0"], "--steps-scale 0.0 is not"),
     "nan steps": (None, [*PICO, "--steps-scale", "nan"], "--steps-scale nan"),
     "negative lr": (None, [*PICO, "--lr-scale", "-1"], "lr must be positive and finite, got -"),
     "negative weight": (

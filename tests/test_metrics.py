@@ -11,7 +11,7 @@ import torch
 from models import tiny_base, tiny_concept
 
 from adb_core.attention import selection
-from adb_core.base import BaseModelError, load_base, load_clip, load_judge
+from adb_core.base import BaseModelError, load_base
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import Generation, generate
 from adb_core.metrics import (
@@ -43,8 +43,10 @@ from adb_core.metrics import (
     training_places,
     word_overlaps,
 )
-from adb_core.personalization import load_result, personalize
+from adb_core.judges import load_clip, load_judge
+from adb_core.personalization import personalize
 from adb_core.recipes import recipe
+from adb_core.result import load_result
 from adb_core.system.paths import data_dir, data_path
 
 # ---------------------------------------------------------------- intervals

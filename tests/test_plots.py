@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from adb_core import plots
-from adb_core.concept_token import Drift
-from adb_core.training import StepRecord
+from adb_core.drift import Drift
+from adb_core.records import StepRecord
 
 
 def record(stage: str, step: int, captured: bool = True) -> StepRecord:

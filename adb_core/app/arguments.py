@@ -54,33 +54,21 @@ def find_recipe(
     Raises:
         InputError: unknown names, or numbers that no stage can have.
     """
-    from ..recipes import recipe
+    from ..recipes import recipe, scaled
 
-    for option, value in (("--steps-scale", steps), ("--lr-scale", lr), ("--weight-scale", weight)):
-        if not abs(value) < 1e6:
+    scales = {"--steps-scale": steps, "--lr-scale": lr, "--weight-scale": weight}
+    for option, value in scales.items():
+        if not abs(value) < 1e6 or (option == "--steps-scale" and value <= 0):
             raise InputError(
                 f"{option} {value} is not a number that makes sense: "
                 "use a positive one, as 0.5 or 2"
             )
 
-    def scaled(stage):
-        count = stage.steps * steps
-        return replace(
-            stage,
-            steps=max(1, round(count)) if count > 0 else min(round(count), 0),
-            lr=stage.lr * lr,
-            embedding_lr=None if stage.embedding_lr is None else stage.embedding_lr * lr,
-            lambda_mu=stage.lambda_mu * weight,
-            lambda_sigma=stage.lambda_sigma * weight,
-        )
-
     try:
         plan = recipe(name, preset)
-        return (
-            plan
-            if steps == lr == weight == 1
-            else replace(plan, stages=tuple(map(scaled, plan.stages)))
-        )
+        if steps == lr == weight == 1:
+            return plan
+        return scaled(plan, steps=steps, lr=lr, weight=weight)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -90,6 +78,13 @@ def check_seed(*seeds: int) -> None:
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise InputError(f"--seed {seed} must be between 0 and {2**32 - 1}")
+
+
+def check_counts(**counts: int) -> None:
+    """Options that count something are at least 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, got {count}")
 
 
 def check_device(device: str) -> None:
@@ -121,8 +116,8 @@ def check_folder(out: Path, resume: bool = True) -> None:
         OutputError: its ``model`` is something else than a saved model.
         OSError: it cannot be made or written.
     """
-    from ..checkpoint import read_header
-    from ..personalization import CHECKPOINT, check_target
+    from ..checkpoint import CHECKPOINT, read_header
+    from ..result import check_target
     from ..system.files import check_writable
 
     if out.exists() and not out.is_dir():
@@ -177,8 +172,9 @@ def find_model(name: str, prompts: list[str], device: str):
         BaseModelError: there is no such model, or it is damaged.
     """
     from .. import base
+    from ..checkpoint import CHECKPOINT
     from ..generation import PromptError, fill
-    from ..personalization import CHECKPOINT, MARKER, load_result, read_marker
+    from ..result import MARKER, load_result, read_marker
 
     refuse_pickle(name)
     check_device(device)

@@ -100,6 +100,7 @@ Accumulation = Annotated[
         "Micro-batches a step, for models that fill the memory; the batch size must divide by it.",
     ),
 ]
+SaveEvery = Annotated[int, option("--save-every", "Steps between two checkpoints.")]
 Resume = Annotated[
     bool,
     option(

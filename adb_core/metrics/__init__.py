@@ -18,14 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attention import aggregate, capture_attention, selection
-from ..base import Base, Clip, load_clip, load_judge
-from ..concept import Augmentation, Concept
+from ..attention import capture_attention, selection
+from ..base import Base
+from ..concept import Concept
 from ..generation import GUIDANCE, STEPS, Generation, generate, prompt_words
-from ..training import encode_views
+from ..images import PLAIN as CENTRED
+from ..judges import Clip, load_clip, load_judge
+from ..learner import encode_views
+from ..maps import aggregate
 
 if TYPE_CHECKING:
-    from ..personalization import Result, SavedResult
+    from ..result import Result, SavedResult
 
 TIMES = (200, 350, 500)  # noise levels at which the maps of photos are read, of 1,000
 CELL_SHARE = 0.25  # of a cell's pixels must be the subject's for the cell to count as on it
@@ -423,15 +426,13 @@ class _Subject:
     @property
     def side(self) -> int:
         """Pixels of the model's pictures."""
-        return self.base.unet.config.sample_size * 2 ** (
-            len(self.base.vae.config.block_out_channels) - 1
-        )
+        return self.base.side
 
     def positions(self, template: str) -> tuple[Tensor, dict[str, list[int]]]:
         """Token ids (k,) of the filled template, and the positions of "v" and "category" in it."""
         text = template.replace("{}", self.says)
         if len(self.words) > 1:
-            text = self.model.token.expand(text)
+            text = self.model.expand(text)
         length = self.tokenizer.model_max_length
         row = self.tokenizer(
             text, padding="max_length", max_length=length, truncation=True
@@ -451,7 +452,7 @@ class _Subject:
 
     def latents(self) -> Tensor:
         """The photos' own latents, (n, 4, y, x): the means of the plain centred views."""
-        return encode_views(self.base, self.concept, 1, 0, Augmentation())[0]
+        return encode_views(self.base, self.concept, 1, 0, CENTRED).mean
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], **call) -> Generation:
         if not self.words:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..base import Base
     from ..concept import Concept
-    from ..personalization import Result
+    from ..result import Result
     from ..recipes import Recipe
 
 
@@ -76,13 +76,12 @@ def trained(
     from IPython.display import display
 
     from ..checkpoint import FORMAT
-    from ..personalization import personalize
+    from ..personalization import Run
     from ..recipes import recipe as named
-    from ..training import fingerprint
 
     plan = named(recipe) if isinstance(recipe, str) else recipe
     said = json.dumps(
-        [dataclasses.asdict(plan), base.name, fingerprint(base), concept.name, seed, FORMAT],
+        [dataclasses.asdict(plan), base.name, base.fingerprint(), concept.name, seed, FORMAT],
         sort_keys=True,
     )
     folder = (
@@ -95,18 +94,13 @@ def trained(
     )
     display(bar)
 
-    def count(result: Result) -> None:
-        bar.value = len(result.history)
-
-    def step(record) -> None:
-        bar.value += 1
-
     try:
-        result = personalize(
-            base, concept, plan, seed=seed, out=folder, on_start=count, on_step=step, **options
-        )
+        run = Run(base, concept, plan, seed=seed, out=folder, **options)
+        bar.value = len(run.result.history)
+        for _ in run:
+            bar.value += 1
     except BaseException:
         bar.bar_style = "danger"
         raise
     bar.value, bar.bar_style = steps, "success"
-    return result
+    return run.result

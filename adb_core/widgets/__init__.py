@@ -395,7 +395,7 @@ class PromptBench(Panel):
             self.say(f"drawing with {name} ...")
             prompt = (
                 self.prompt.value
-                if hasattr(model, "subject")
+                if model.subject is not None
                 else self.prompt.value.replace("{}", self.category)
             )
             made.append(
@@ -535,7 +535,7 @@ class RegularizerPlayground(Panel):
     def work(self) -> None:
         """Train the chosen point in the calling thread, drawing the curve as it goes."""
         from ..generation import generate
-        from ..training import Learner, train_stage
+        from ..personalization import Run
 
         plan, label, began = self.chosen, self._label(), time.monotonic()
         self._status("preparing ...")
@@ -543,30 +543,24 @@ class RegularizerPlayground(Panel):
         put(
             self.curve, png(live_curve([], self.progress.max))
         )  # at once: the photos' views take half a second
-        learner = Learner(self.base, self.concept, plan, seed=self.seed)
-        history, drawn = [], 0.0
-        for stage in plan.stages:
-            steps = train_stage(learner, stage)
-            for record in steps:
-                history.append(record)
-                self.progress.value = len(history)
-                if time.monotonic() - drawn > 0.5:
-                    drawn = time.monotonic()
-                    put(self.curve, png(live_curve(history, self.progress.max)))
-                    self._status(
-                        f"training {label}: stage {stage.name}, step {record.step} of {record.steps}, loss {record.loss:.3f}"
-                    )
-                if self.worker.stopping.is_set():
-                    steps.close()
-                    return self._status(
-                        f"stopped after {len(history)} steps; nothing else has changed"
-                    )
-        put(self.curve, png(live_curve(history, self.progress.max)))
+        run, drawn = Run(self.base, self.concept, plan, seed=self.seed), 0.0
+        for record in run:
+            history = run.result.history
+            self.progress.value = len(history)
+            if time.monotonic() - drawn > 0.5:
+                drawn = time.monotonic()
+                put(self.curve, png(live_curve(history, self.progress.max)))
+                self._status(
+                    f"training {label}: stage {record.stage}, step {record.step} of "
+                    f"{record.steps}, loss {record.loss:.3f}"
+                )
+            if self.worker.stopping.is_set():
+                return self._status(f"stopped after {len(history)} steps; nothing else has changed")
+        put(self.curve, png(live_curve(run.result.history, self.progress.max)))
         self._status("drawing ...")
-        from ..personalization import Result
 
         made = generate(
-            Result(learner, tuple(history)),
+            run.result,
             self.prompts,
             [self.seed],
             steps=self.steps,

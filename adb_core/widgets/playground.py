@@ -176,7 +176,7 @@ def make_grid(folder: Path, work: Path, base: Base, progress: bool = True) -> Gr
     """Train all points, keeping those that are in ``work``; then write them to ``folder``."""
     from tqdm.auto import tqdm
 
-    from ..base import load_clip, load_judge
+    from ..judges import load_clip, load_judge
     from ..concept import Concept
     from ..recipes import recipe as named
 

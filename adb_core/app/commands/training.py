@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ...system.commands import INTERRUPTED, InputError
+from ...system.commands import INTERRUPTED
 from .. import arguments
 from .. import options as o
 
 if TYPE_CHECKING:
     from ...concept import Concept
-    from ...personalization import Result
+    from ...personalization import Run
     from ...recipes import Recipe
 
 
@@ -63,29 +63,30 @@ def train(
     weight_scale: o.WeightScale = 1.0,
     views: o.Views = 16,
     accumulation: o.Accumulation = 1,
+    save_every: o.SaveEvery = 50,
     tensorboard: o.Tensorboard = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Personalize a model: pictures in, a model folder out.
 
-    The run saves itself every 50 steps. After Ctrl-C or a crash the same command goes on where it
-    was and ends with the same weights. A folder that holds another run's checkpoint is refused.
+    The run saves itself on the way. After Ctrl-C or a crash the same command goes on where it was
+    and ends with the same weights. A folder that holds another run's checkpoint is refused.
     OUT/model is a plain diffusers folder, and comes with a model card.
     Several GPUs: accelerate launch -m adb_core train ...
     """
     arguments.check_seed(seed)
     preset = preset or ("tiny" if base == "tiny" else "paper")
     plan = arguments.find_recipe(recipe, preset, steps_scale, lr_scale, weight_scale)
-    for name, value in (("--views", views), ("--accumulation", accumulation)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    arguments.check_counts(views=views, accumulation=accumulation, save_every=save_every)
     arguments.check_device(device)
     arguments.check_precision(mixed_precision, device)
     arguments.refuse_pickle(base)
     pictures = arguments.find_concept(concept, category, placeholder)
     arguments.check_folder(out, resume)
-    machine = Machine(base, device, mixed_precision, tensorboard, accumulation, quiet)
-    Training(pictures, plan, out, seed, resume, views, machine).run()
+    machine = Machine(base, device, mixed_precision, tensorboard, quiet)
+    options = {"seed": seed, "out": out, "resume": resume, "view_count": views}
+    options |= {"accumulation": accumulation, "save_every": save_every}
+    Training(pictures, plan, machine, options).run()
 
 
 @dataclass(frozen=True)
@@ -96,80 +97,66 @@ class Machine:
     device: str
     mixed_precision: str
     tensorboard: bool
-    accumulation: int
     quiet: bool
 
 
 @dataclass(frozen=True)
 class Training:
-    """``adb train`` after its arguments were checked."""
+    """``adb train`` after its arguments were checked; ``options`` are those of a Run."""
 
     concept: Concept
     plan: Recipe
-    out: Path
-    seed: int
-    resume: bool
-    views: int
     machine: Machine
+    options: dict
 
     def run(self) -> None:
         """Train, save, and say what to try; after Ctrl-C, say how to go on."""
-        from ... import base
-        from ...personalization import CHECKPOINT
+        from ... import base, engine
+        from ...checkpoint import CHECKPOINT
         from ...system.devices import pick_device
-        from ...training import make_accelerator
 
-        machine = self.machine
-        accelerator = make_accelerator(
+        machine, out = self.machine, self.options["out"]
+        accelerator = engine.make_accelerator(
             pick_device(machine.device),
             machine.mixed_precision,
             trackers="tensorboard" if machine.tensorboard else None,
-            folder=str(self.out / "logs"),
+            folder=str(out / "logs"),
         )
         loaded = base.load_base(machine.base, device=machine.device)
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
-        before = _written(self.out / CHECKPOINT)
+        before = _written(out / CHECKPOINT)
         try:
-            self._personalize(loaded, accelerator, say)
+            self._train(loaded, accelerator, say)
         except KeyboardInterrupt:
-            after = _written(self.out / CHECKPOINT)
-            say(self._goodbye(after is not None and (self.resume or after != before)), err=True)
+            after = _written(out / CHECKPOINT)
+            saved = after is not None and (self.options["resume"] or after != before)
+            say(_goodbye(out, saved), err=True)
             raise typer.Exit(INTERRUPTED) from None
-        say(f"personalized model: {self.out / 'model'}")
-        folder = shlex.quote(str(self.out))
+        say(f"personalized model: {out / 'model'}")
+        folder = shlex.quote(str(out))
         say(f'try: adb generate "a photo of a {{}} on the beach" --model {folder}')
 
-    def _personalize(self, base, accelerator, say) -> None:
-        from ...personalization import personalize
+    def _train(self, base, accelerator, say) -> None:
+        from ...personalization import Run
 
-        # Prior preservation samples from the untouched model; others need no second copy of it.
-        alone = not any(stage.prior_weight for stage in self.plan.stages)
-        result = personalize(
-            base,
-            self.concept,
-            self.plan,
-            seed=self.seed,
-            out=self.out,
-            resume=self.resume,
-            view_count=self.views,
-            accelerator=accelerator,
-            accumulation=self.machine.accumulation,
-            progress=not self.machine.quiet and accelerator.is_main_process,
-            in_place=alone,
-            on_stage=lambda r, k: say(stage_line(r, k)),
-        )
+        shown = not self.machine.quiet and accelerator.is_main_process
+        how = {"accelerator": accelerator, "progress": shown, "in_place": True}
+        run = Run(base, self.concept, self.plan, **how, **self.options)
+        for record in run:
+            if record.is_last:
+                say(stage_line(run))
         if accelerator.is_main_process:
-            result.save_pretrained(self.out / "model")
+            run.result.save_pretrained(self.options["out"] / "model")
         accelerator.wait_for_everyone()
 
-    def _goodbye(self, saved: bool) -> str:
-        if not saved:
-            return (
-                "adb: stopped before anything was saved; "
-                f"to start again: adb {shlex.join(sys.argv[1:])}"
-            )
-        words = [word for word in sys.argv[1:] if word != "--no-resume"]
-        return f"adb: stopped and saved in {self.out}; to go on: adb {shlex.join(words)}"
+
+def _goodbye(out: Path, saved: bool) -> str:
+    """How to go on after Ctrl-C."""
+    if not saved:
+        again = shlex.join(sys.argv[1:])
+        return f"adb: stopped before anything was saved; to start again: adb {again}"
+    words = [word for word in sys.argv[1:] if word != "--no-resume"]
+    return f"adb: stopped and saved in {out}; to go on: adb {shlex.join(words)}"
 
 
 def _written(path: Path) -> int | None:
@@ -177,13 +164,14 @@ def _written(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def stage_line(result: Result, number: int) -> str:
-    """What is said of a stage that has just ended."""
-    stages = result.learner.recipe.stages
-    stage = stages[number]
-    losses = [r.loss for r in result.history if r.stage == stage.name]
-    last = losses[-max(1, stage.steps // 10) :]
+def stage_line(run: Run) -> str:
+    """What is said of the stage that has just ended."""
+    from ...records import by_stage, last_tenth
+
+    number = run.at.stage  # stages that are done
+    name = run.plan.stages[number - 1].name
+    losses = [record.loss for record in last_tenth(by_stage(run.result.history)[name])]
     return (
-        f"stage {number + 1} of {len(stages)}, {stage.name}: "
-        f"loss {sum(last) / len(last):.4f} over the last {len(last)} steps"
+        f"stage {number} of {len(run.plan.stages)}, {name}: "
+        f"loss {sum(losses) / len(losses):.4f} over the last {len(losses)} steps"
     )

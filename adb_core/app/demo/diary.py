@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from ... import plots
-from ...concept_token import Projection
+from ...drift import Projection
 from ...generation import STEPS, Generation, generate
-from ...personalization import Result
+from ...records import StepRecord, by_stage, last_tenth
+from ...result import Result
 from ...system.paths import data_path
-from ...training import StepRecord
 
 # From simple to complex: two prompts of each bundled set.
 PROMPTS = (
@@ -90,16 +90,16 @@ class Diary:
         if record.step in (1, record.steps) or record.step % every == 0:
             self._note_drift(record.stage)
 
-    def stage(self, number: int) -> None:
+    def stage(self, name: str) -> None:
         """After a stage: its line, and the model's pictures."""
-        name = self.result.learner.recipe.stages[number].name
-        records = [r for r in self.result.history if r.stage == name]
-        last = records[-max(1, len(records) // 10) :]
+        stages = by_stage(self.result.history)
+        records = stages[name]
+        last = last_tenth(records)
         self.say(
             f"  {name}: {len(records)} steps in {sum(r.seconds for r in records):.1f} s, "
             f"loss {np.mean([r.loss for r in last]):.3f} over the last {len(last)}"
         )
-        self._draw(f"after stage {number + 1}: {name}")
+        self._draw(f"after stage {len(stages)}: {name}")
 
     def _note_drift(self, stage: str) -> None:
         token = self.result.token

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ...base import Base
+from ...checkpoint import CHECKPOINT
 from ...concept import Concept
+from ...engine import make_accelerator
 from ...generation import GUIDANCE, STEPS
-from ...personalization import CHECKPOINT, Result, check_target, personalize
+from ...personalization import Run
 from ...recipes import Recipe
+from ...records import write_history
+from ...result import Result, check_target
 from ...system.files import atomic_write_json, check_writable
-from ...training import make_accelerator
 from ..report import write_report
 from .diary import Diary, demo_prompts
 from .figures import draw_figures
@@ -54,7 +57,7 @@ class Experiment:
     Attributes:
         steps: sampling steps of the pictures.
         view_count: K, augmented views of each photo.
-        mixed_precision: of the training, see :func:`adb_core.training.make_accelerator`.
+        mixed_precision: of the training, see :func:`adb_core.make_accelerator`.
         say: gets one line now and then.
     """
 
@@ -70,7 +73,7 @@ class Experiment:
         """Personalize, draw, measure and write everything; returns the report's path.
 
         Raises:
-            DemoError: ``out`` cannot be used. Everything that ``personalize`` raises.
+            DemoError: ``out`` cannot be used. Everything that :class:`adb_core.Run` raises.
         """
         out, began = check_out(self.out), time.perf_counter()
         diary = Diary(demo_prompts(), self.seed, self.steps, self.progress, self.say)
@@ -82,7 +85,7 @@ class Experiment:
         total = time.perf_counter() - began
         seconds = {"training": training, "pictures": diary.seconds, "total": total}
         numbers = numbers_of(diary, evaluation, seconds)
-        atomic_write_json(out / "history.json", [asdict(r) for r in result.history])
+        write_history(out / "history.json", result.history)
         atomic_write_json(out / "drift.json", drift_numbers(diary.points))
         atomic_write_json(out / "metrics.json", numbers)
         title = f"{concept.name}, learned in {len(recipe.stages)} stages"
@@ -104,15 +107,11 @@ class Experiment:
             f"{concept.name}: {len(concept.images)} pictures of a {concept.category}, on "
             f"{base.device} with {torch.get_num_threads()} threads, in {precision}"
         )
-        return personalize(
-            base,
-            concept,
-            recipe,
-            seed=self.seed,
-            view_count=self.view_count,
-            accelerator=accelerator,
-            progress=self.progress,
-            on_start=diary.start,
-            on_step=diary.step,
-            on_stage=lambda result, number: diary.stage(number),
-        )
+        how = {"accelerator": accelerator, "progress": self.progress}
+        run = Run(base, concept, recipe, seed=self.seed, view_count=self.view_count, **how)
+        diary.start(run.result)
+        for record in run:
+            diary.step(record)
+            if record.is_last:
+                diary.stage(record.stage)
+        return run.result

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ... import plots
-from ...concept import Concept, view
+from ...concept import Concept
 from ...generation import Generation
+from ...images import view
 from ..report import Picture
 from .diary import Diary
 

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from ... import plots
-from ...base import BaseModelError
+from ...loading import BaseModelError
+from ...records import SERIES, StepRecord, by_stage, last_tenth
 from .diary import Diary
-
-STATISTICS = ("v_mean", "v_var", "category_mean", "category_var")
 
 
 def measure(diary: Diary, seed: int) -> dict:
@@ -40,12 +39,12 @@ def drift_numbers(points: Sequence[plots.DriftPoint]) -> list[dict]:
     return [{"step": p.step, "stage": p.stage, "at": list(p.at), **asdict(p.drift)} for p in points]
 
 
-def stage_numbers(records: Sequence) -> dict:
+def stage_numbers(records: Sequence[StepRecord]) -> dict:
     """One stage's steps and seconds; loss and attention statistics of its last tenth."""
-    end = records[-max(1, len(records) // 10) :]
+    end = last_tenth(records)
     means = {
         name: float(np.mean([np.mean(getattr(r, name)) for r in end]))
-        for name in STATISTICS
+        for name in SERIES
         if all(getattr(r, name) for r in end)
     }
     return {
@@ -60,10 +59,7 @@ def numbers_of(diary: Diary, evaluation: dict, seconds: dict[str, float]) -> dic
     """What ``metrics.json`` says."""
     result = diary.result
     learner = result.learner
-    stages = {
-        stage.name: stage_numbers([r for r in result.history if r.stage == stage.name])
-        for stage in learner.recipe.stages
-    }
+    stages = {name: stage_numbers(records) for name, records in by_stage(result.history).items()}
     return {
         "concept": learner.concept.name,
         "recipe": learner.recipe.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...training import Learner
+from ...learner import Learner
 from ..report import Picture, Section, Table
 
 DRAWS = (
