@@ -45,6 +45,7 @@ class Habits:
     decode_every_step: bool = True
 
 
+OBVIOUS = Habits()
 SAVINGS = {
     "self-attention by the fused kernel": "explicit_self",
     "only the columns that are used": "all_columns",
@@ -65,10 +66,8 @@ class Explicit:
     ):
         text = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = attn.head_to_batch_dim(attn.to_q(hidden_states))  # (b, q, h*c) -> (b*h, q, c)
-        key, value = (
-            attn.head_to_batch_dim(attn.to_k(text)),
-            attn.head_to_batch_dim(attn.to_v(text)),
-        )  # (b*h, k, c)
+        key = attn.head_to_batch_dim(attn.to_k(text))  # (b*h, k, c)
+        value = attn.head_to_batch_dim(attn.to_v(text))  # (b*h, k, c)
         probs = attn.get_attention_scores(query, key, attention_mask)  # (b*h, q, k)
         if self.store is not None:
             self.store[self.name] = probs.float().unflatten(0, (-1, attn.heads))  # (b, h, q, k)
@@ -84,7 +83,7 @@ class PlainRun:
         base,
         concept: Concept,
         plan: Recipe,
-        habits: Habits = Habits(),
+        habits: Habits = OBVIOUS,
         folder: Path | None = None,
     ):
         self.base, self.concept, self.plan, self.habits = base, concept, plan, habits
@@ -99,20 +98,12 @@ class PlainRun:
         )
         self.unet = copy.deepcopy(base.unet)
         self._set_processors()
-        self.size = base.unet.config.sample_size * 2 ** (
-            len(base.vae.config.block_out_channels) - 1
-        )
         self.files = sorted(p for p in self.folder.iterdir() if p.suffix in (".png", ".jpg"))
         if not self.habits.decode_every_step:
-            self.views = views(concept.images, self.size, VIEWS, SEED)
+            self.views = views(concept.images, base.side, VIEWS, SEED)
         if not self.habits.vae_every_step:
-            self.latents = encode_views(base, concept, VIEWS, SEED, Augmentation())
-        shape = (
-            VIEWS * len(self.files),
-            4,
-            base.unet.config.sample_size,
-            base.unet.config.sample_size,
-        )
+            self.latents = encode_views(base, concept, VIEWS, SEED, PLAIN)
+        shape = (VIEWS * len(self.files), 4, base.latent_side, base.latent_side)
         # With mean 0 and deviation 1 the engine's draw gives the posterior's own noise.
         self.draws_from = (
             torch.zeros(shape, device=base.device),
@@ -134,15 +125,9 @@ class PlainRun:
 
     def _stage(self, number: int, stage: Stage) -> None:
         moving = "embedding" in stage.train
-        parameters = (
-            [self.token.rows]
-            if moving
-            else [
-                p
-                for n, p in self.unet.named_parameters()
-                if "unet" in stage.train or ".attn2." in n
-            ]
-        )
+        named = self.unet.named_parameters()
+        chosen = [p for name, p in named if "unet" in stage.train or ".attn2." in name]
+        parameters = [self.token.rows] if moving else chosen
         subject = self.plan.subject.format(
             v=self.concept.placeholder, category=self.concept.category
         )
@@ -173,7 +158,7 @@ class PlainRun:
     def _loss(self, stage: Stage, number: int, step: int, ids, fixed) -> torch.Tensor:
         scheduler = self.base.scheduler
         draw = draw_batch(
-            *self.draws_from,
+            self.draws_from,
             len(stage.prompts),
             stage.batch_size,
             scheduler.config.num_train_timesteps,
@@ -189,16 +174,9 @@ class PlainRun:
         )
         if not stage.regularized:
             return loss
-        return (
-            loss
-            + regularizer(
-                stack_statistics(v),
-                stack_statistics(category),
-                stage.lambda_mu,
-                stage.lambda_sigma,
-                stage.reduction,
-            ).total
-        )
+        both = stack_statistics(v), stack_statistics(category)
+        weights = stage.lambda_mu, stage.lambda_sigma
+        return loss + regularizer(*both, *weights, stage.reduction).total
 
     def _states(self, ids, fixed, prompts: np.ndarray) -> torch.Tensor:
         picked = torch.from_numpy(prompts).to(ids.device)
@@ -211,17 +189,15 @@ class PlainRun:
 
     @torch.no_grad()
     def _latents(self, rows: np.ndarray, spread: torch.Tensor) -> torch.Tensor:
-        pixels = (
-            np.stack([self._pixels(int(r)) for r in rows])
-            if self.habits.decode_every_step
-            else self.views[rows]
-        )
+        if self.habits.decode_every_step:
+            pixels = np.stack([self._pixels(int(row)) for row in rows])
+        else:
+            pixels = self.views[rows]
         if not self.habits.vae_every_step:
             means, deviations = (x[torch.from_numpy(rows).to(x.device)] for x in self.latents)
             return means + deviations * spread
-        batch = (
-            torch.from_numpy(pixels).to(self.base.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        )
+        batch = torch.from_numpy(pixels).to(self.base.device).permute(0, 3, 1, 2)  # (b, c, y, x)
+        batch = batch.float() / 127.5 - 1
         posterior = self.base.vae.encode(batch).latent_dist
         return (posterior.mean + posterior.std * spread) * self.base.vae.config.scaling_factor
 
@@ -229,7 +205,8 @@ class PlainRun:
         """The engine's view of that number, made from the file."""
         turn, photo = divmod(row, len(self.files))
         image = read_image(self.files[photo])
-        return view(image, self.size, np.random.default_rng([SEED, turn, photo]) if turn else None)
+        rng = np.random.default_rng([SEED, turn, photo]) if turn else None
+        return view(image, self.base.side, rng)
 
     def _predict(self, noisy, timesteps, states, positions):
         """Prediction, and per layer the maps (b, h, q) of [V] and of the category."""
@@ -259,3 +236,8 @@ class PlainRun:
         self.token.bake()
         learner.token, learner.unet = self.token, self.unet
         return Result(learner)
+
+
+def flat_weights(rows, unet) -> torch.Tensor:
+    """Everything that training may change, as one vector."""
+    return torch.cat([p.detach().double().reshape(-1).cpu() for p in (rows, *unet.parameters())])

@@ -14,10 +14,10 @@ from typing import Annotated
 
 import torch
 import typer
-from adb_core.learner import Learner
 from timing import bundled_base, interleave, machine, ratio, verdict
 
 from adb_core.concept import Concept
+from adb_core.learner import Learner
 from adb_core.recipes import recipe
 from adb_core.system.commands import run_command
 from adb_core.training import train_stage

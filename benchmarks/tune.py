@@ -25,7 +25,6 @@ from typing import Annotated
 
 import torch
 import typer
-from adb_core.result import Result
 from cells import prompt_set, read_cell, tools, weights_digest
 from timing import bundled_base
 from tqdm import tqdm
@@ -35,6 +34,7 @@ from adb_core.generation import generate
 from adb_core.metrics import bootstrap, score_pictures
 from adb_core.personalization import Run
 from adb_core.recipes import Recipe, recipe
+from adb_core.result import Result
 from adb_core.system.commands import InputError, run_command
 from adb_core.system.files import atomic_write_json, atomic_write_text
 from adb_core.system.fingerprints import json_fingerprint
