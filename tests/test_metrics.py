@@ -1,7 +1,9 @@
-"""Metrics: hand-worked cases, fakes on random models, and controls that fall to chance on drawn pictures."""
+"""Metrics: hand-worked cases, fakes on random models, controls that fall to chance on drawings."""
 
 import importlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +18,13 @@ from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import Generation, generate
 from adb_core.metrics import (
     FUNCTION_WORDS,
+    MODEL_METRICS,
+    PICTURE_METRICS,
     PLAIN,
+    LeftOut,
     MetricError,
     attribute_hits,
+    auc,
     bootstrap,
     cells_on,
     chance_accuracy,
@@ -38,9 +44,11 @@ from adb_core.metrics import (
     photo_maps,
     pixel_difference,
     pointing_hit,
+    psnr,
     score_pictures,
     threshold,
     training_places,
+    wilson,
     word_overlaps,
 )
 from adb_core.personalization import load_result, personalize
@@ -79,6 +87,12 @@ def test_bootstrap_refuses_what_has_no_mean(values, groups):
         bootstrap(values, groups=groups)
 
 
+def test_interval_of_a_share_by_hand():
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(10, 10)[1] == 1.0 and wilson(0, 10)[0] == 0.0
+
+
 # ---------------------------------------------------------------- alike or not
 
 
@@ -94,6 +108,14 @@ def test_pixel_difference_is_a_share_of_the_range():
     black, white = np.zeros((2, 3, 5, 3), np.uint8), np.full((2, 3, 5, 3), 255, np.uint8)
     np.testing.assert_array_equal(pixel_difference(black, white), [1, 1])
     np.testing.assert_array_equal(pixel_difference(white, white), [0, 0])
+
+
+def test_psnr_and_auc_by_hand():
+    black, grey = np.zeros((1, 2, 2, 3)), np.full((1, 2, 2, 3), 25.5)
+    np.testing.assert_allclose(psnr(black, grey), [20.0])
+    assert psnr(black, black)[0] == pytest.approx(10 * np.log10(255**2 / 1e-10))
+    assert auc([2, 3], [0, 1]) == 1.0 and auc([0, 1], [2, 3]) == 0.0
+    assert auc([1, 1], [1]) == 0.5 and auc([0, 2], [1]) == 0.5
 
 
 # ---------------------------------------------------------------- what was asked
@@ -147,26 +169,33 @@ def test_a_cell_needs_a_quarter_and_the_mask_is_cropped_as_the_photo_is():
     assert not cells_on(np.zeros((3, 3))).any()
 
 
-def test_the_quarter_rule_is_the_evaluations():
-    """The toy world's evaluation has its own copy; nothing but base may import from there."""
-    from adb_core.tinymodel import scores
-
+def test_cells_are_averaged_as_torch_does_it():
+    """The oracle: adaptive average pooling, also where cells do not divide the picture."""
     rng = np.random.default_rng(3)
-    for share in (0.0, 0.01, 0.2, 0.6):
-        mask = rng.random((64, 64)) < share
-        mask[10:20, 30:44] |= share > 0.1
-        np.testing.assert_array_equal(cells_on(mask_cells(mask, (16, 16))), scores.cells_on(mask))
-        word_map = rng.random((16, 16))
-        assert (
-            pointing_hit(word_map, cells_on(mask_cells(mask, (16, 16))))
-            == scores.pointing_hit(word_map, mask)[0]
-        )
+    for shape, cells in (((64, 64), (16, 16)), ((37, 53), (16, 16)), ((29, 29), (7, 5))):
+        mask = rng.random(shape) < 0.4
+        side, (h, w) = min(shape), shape
+        top, left = (h - side) // 2, (w - side) // 2
+        square = torch.from_numpy(mask[top : top + side, left : left + side]).float()
+        pooled = torch.nn.functional.adaptive_avg_pool2d(square[None, None], cells)[0, 0]
+        np.testing.assert_allclose(mask_cells(mask, cells), pooled.numpy(), atol=1e-6)
+
+
+def test_the_arithmetic_needs_no_torch():
+    """The world's own evaluation uses it where torch is not loaded."""
+    code = (
+        "import sys; from adb_core.metrics import bootstrap, psnr, leaks, pointing_hit; "
+        "print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 def test_iou_and_overlap_by_hand():
     on = np.zeros((4, 4), bool)
     on[1:3, 1:3] = True
     peaked = np.where(on, 1.0, 0.1)
+    assert pointing_hit(peaked, on) and not pointing_hit(peaked, ~on)
     assert iou(peaked, on) == 1.0 and iou(peaked, ~on) == 0.0 and iou(7 * peaked + 3, on) == 1.0
     assert (
         not threshold(np.full((4, 4), 0.1, np.float32)).any()
@@ -222,7 +251,7 @@ def test_maps_of_noised_latents_are_probabilities_in_place():
     assert selection(states.shape[1], [[1, 2]]).sum() == 1
 
 
-# ---------------------------------------------------------------- everything together, on random models
+# ---------------------------------------------------------------- all of it, on random models
 
 
 class FakeJudge:
@@ -296,6 +325,24 @@ def test_a_result_is_measured_whole_and_json_can_say_it():
     assert len(found["values"]["identity"]) == 6 and found["values"]["text"][3:] == [None] * 3
     assert len(found["values"]["pointing"]) == 2 * 3 and scores["drift_pixels"]["count"] == 2
     assert set(found["left_out"]) == {"clip_i", "clip_t"}
+
+
+def test_a_metric_is_one_function_and_one_line(monkeypatch):
+    def brightness(pictures):
+        return pictures.images.mean((1, 2, 3)) / 255
+
+    def heads(evidence):
+        raise LeftOut(f"nobody counts heads of a {evidence.pictures.concept.category}")
+
+    monkeypatch.setitem(PICTURE_METRICS, "brightness", brightness)
+    monkeypatch.setitem(MODEL_METRICS, "heads", heads)
+    grey = np.full((2, 32, 32, 3), 51, np.uint8)
+    assert score_pictures(grey, [{}] * 2, tiny_concept())[0]["brightness"] == pytest.approx(0.2)
+    made = Generation(grey, ("a", "b"), (0, 0))
+    call = dict(judge=None, clip=None, drift_seeds=(), concept=masked_concept(), generation=made)
+    report = evaluate_result(tiny_base(), PROMPTS, [0], **call)
+    assert report["scores"]["brightness"]["mean"] == pytest.approx(0.2)
+    assert report["left_out"]["heads"] == "nobody counts heads of a cat"
 
 
 def test_a_recipe_without_the_category_says_what_cannot_be_measured():
@@ -457,7 +504,7 @@ def test_a_tuning_run_is_measured_on_its_way(benchmark_script):
     assert [at["step"] for at in often] == [1, 2, 3]
     last = ends[-1]
     tune.trajectory(base, concept, plan, 0, (3,), measure)
-    assert all(torch.equal(a, b) for a, b in zip(last, ends[-1]))
+    assert all(torch.equal(a, b) for a, b in zip(last, ends[-1], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -513,7 +560,7 @@ def test_a_cell_is_made_once_and_again_only_if_its_settings_change(
     assert text.splitlines()[2].endswith("| - |") and text.count("[") == 1
 
 
-# ---------------------------------------------------------------- controls, with the bundled judge and CLIP
+# ------------------------------------------------------ controls, judged by the bundled judge and CLIP
 #
 # Drawn pictures with known truth stand in for generations. These tests fail, and are not
 # skipped, where the bundled judge or CLIP is missing: the repository is then incomplete.
@@ -540,7 +587,7 @@ def complex_asks() -> list[dict]:
 
 
 def test_control_shuffled_prompts_fall_to_chance():
-    """Text: perfect pictures score near 1 for their own prompts, and no more than chance for others'."""
+    """Text: perfect pictures score near 1 for their own prompts, and chance for others'."""
     judge, asks = load_judge(), complex_asks()
     for name in (NAMES[0], NAMES[-1]):
         images = np.stack([drawn(name, asked, k) for k, asked in enumerate(asks)])
@@ -571,7 +618,7 @@ def identities(judge) -> dict[str, np.ndarray]:
 
 
 def test_control_another_concepts_photos_fall_to_chance():
-    """Identity: a new picture is most like its own concept's photos; given others' photos it is not."""
+    """Identity: a new picture is most like its own concept's photos; given others' it is not."""
     judge = load_judge()
     photos = {name: judge.identity(np.stack(Concept.bundled(name).images)) for name in NAMES}
     found = identities(judge)
