@@ -30,6 +30,11 @@ def png(picture: np.ndarray | Image.Image, *, level: int = 6, optimize: bool = F
     return stream.getvalue()
 
 
+def opened(data: bytes) -> np.ndarray:
+    """The picture of an encoded file's bytes, uint8 (h, w, 3)."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
 def save_png(path: str | Path, picture: np.ndarray | Image.Image) -> None:
     """Write a picture as PNG, all or nothing.
 

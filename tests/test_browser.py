@@ -46,14 +46,14 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser"),
     pytest.mark.skipif(
         not (ROOT / "data/grid/grid.json").exists(),
-        reason="data/grid is not there: python -m adb_core.widgets.playground",
+        reason="data/grid is not there: python -m adb_core.teaching.make_grid",
     ),
 ]
 
 CELLS = [
     """
 import adb_core as adb
-from adb_core.widgets.playground import load_grid
+from adb_core.teaching import load_grid
 from adb_core.widgets import AttentionExplorer, RegularizerPlayground
 base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
 recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", steps=12)

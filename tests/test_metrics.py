@@ -560,7 +560,7 @@ def test_a_cell_is_made_once_and_again_only_if_its_settings_change(
     assert text.splitlines()[2].endswith("| - |") and text.count("[") == 1
 
 
-# ------------------------------------------------------ controls, judged by the bundled judge and CLIP
+# ------------------------------------------------- controls, with the bundled judge and CLIP
 #
 # Drawn pictures with known truth stand in for generations. These tests fail, and are not
 # skipped, where the bundled judge or CLIP is missing: the repository is then incomplete.

@@ -86,6 +86,21 @@ def evaluate_result(
     entries = [{"prompt": p, "asks": {}} if isinstance(p, str) else dict(p) for p in prompts]
     if not entries or not len(seeds):
         raise MetricError("give at least one prompt and one seed to evaluate")
+    pictures, generation = _look(subject, entries, seeds, options)
+    evidence = Evidence(subject, pictures, generation, options.base or subject.base, options)
+    values, left_out = measure(PICTURE_METRICS, pictures)
+    more, also_left_out = measure(MODEL_METRICS, evidence)
+    return {
+        **_facts(subject, [e["prompt"] for e in entries], seeds, options),
+        **_summary(values | more, _hits(pictures)),
+        "left_out": left_out | also_left_out,
+    }
+
+
+def _look(
+    subject: Subject, entries: list[dict], seeds, options: EvaluationOptions
+) -> tuple[Pictures, Generation]:
+    """The pictures with what they should show, and with the maps of their words."""
     templates = [e["prompt"] for e in entries]
     judge, clip, absent = _tools(subject, options)
     generation = options.generation or _draw(subject, templates, seeds, options)
@@ -94,23 +109,10 @@ def evaluate_result(
             f"{len(entries)} prompts x {len(seeds)} seeds are not {len(generation.images)} "
             "pictures: pass the generation of these prompts"
         )
-    pictures = Pictures(
-        generation.images,
-        [e.get("asks", {}) for e in entries for _ in seeds],
-        subject.concept,
-        judge,
-        clip,
-        [t.replace("{}", subject.concept.category) for t in templates for _ in seeds],
-        absent,
-    )
-    evidence = Evidence(subject, pictures, generation, options.base or subject.base, options)
-    values, left_out = measure(PICTURE_METRICS, pictures)
-    more, also_left_out = measure(MODEL_METRICS, evidence)
-    return {
-        **_facts(subject, templates, seeds, options),
-        **_summary(values | more, _hits(pictures)),
-        "left_out": left_out | also_left_out,
-    }
+    asks = [e.get("asks", {}) for e in entries for _ in seeds]
+    texts = [t.replace("{}", subject.concept.category) for t in templates for _ in seeds]
+    pictures = Pictures(generation.images, asks, subject.concept, judge, clip, texts, absent)
+    return pictures, generation
 
 
 def _draw(subject: Subject, templates: list[str], seeds, options: EvaluationOptions) -> Generation:
