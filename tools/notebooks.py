@@ -38,35 +38,12 @@ sys.path.insert(0, str(ROOT))
 from adb_core.system.files import atomic_write_json, atomic_write_text  # noqa: E402
 
 BOOTSTRAP = """import importlib.util, subprocess, sys
-
-if sys.version_info < (3, 10):
-    version = sys.version.split()[0]
-    raise SystemExit(
-        "These notebooks need Python 3.10 or newer, and this kernel runs "
-        f"{{version}}: choose another kernel (README)."
-    )
-# Found already in JupyterLab and CI; on Colab this installs the core and leaves the rest alone.
-if importlib.util.find_spec("adb_core") is None:
-    address = {address!r}
-    if not address:
-        raise SystemExit(
-            "This copy of the notebook does not know where its repository is: "
-            "install adb_core first (README)."
-        )
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{{address}}"], check=True)
-    importlib.invalidate_caches()
-needed = ("torch", "diffusers", "transformers", "ipywidgets", "matplotlib")
-missing = [name for name in needed if importlib.util.find_spec(name) is None]
-if missing:
-    raise SystemExit(
-        f"This kernel lacks {{', '.join(missing)}}: "
-        "run make setup, and choose the kernel of .venv (README)."
-    )
-from adb_core.system.devices import share_cores
-share_cores()  # leaves alone the cores that other programs keep busy
-if "google.colab" in sys.modules:
-    from google.colab import output
-    output.enable_custom_widget_manager()"""
+if importlib.util.find_spec("adb_core") is None:  # on Colab: install the core, leave the rest alone
+    {install}
+from adb_core.teaching.bootstrap import start
+start()"""
+INSTALL = 'subprocess.run([sys.executable, "-m", "pip", "install", "-q", {source!r}], check=True)'
+REFUSE = 'raise SystemExit("This copy does not know where its repository is: see README.md")'
 
 
 # ---------------------------------------------------------------- building
@@ -123,7 +100,7 @@ def build(name: str, *, solved: bool = False):
         if what == "markdown":
             built.append(new_markdown_cell(_fill(text, name)))
         elif what == "bootstrap":
-            built.append(new_code_cell(BOOTSTRAP.format(address=address())))
+            built.append(new_code_cell(bootstrap()))
         elif what == "solution":
             if not solved:
                 built.append(new_markdown_cell(_folded(number, text)))
@@ -141,6 +118,12 @@ def _folded(number: str, code: str) -> str:
     return (
         f"<details><summary>Solution of {number}</summary>\n\n```python\n{code}\n```\n\n</details>"
     )
+
+
+def bootstrap() -> str:
+    """The first cell; it may be run twice, and reinstalls nothing that is there."""
+    install = INSTALL.format(source=f"git+{address()}") if address() else REFUSE
+    return BOOTSTRAP.format(install=install)
 
 
 def address() -> str:
@@ -271,7 +254,7 @@ def refresh() -> None:
         if [c.cell_type for c in stored.cells] != [c.cell_type for c in fresh.cells]:
             sys.exit(f"{name}: cells were added or removed; {again}")
         for old, new in zip(stored.cells, fresh.cells, strict=True):
-            ours = old.cell_type == "markdown" or "importlib.util" in new.source
+            ours = old.cell_type == "markdown" or new.source == bootstrap()
             if old.source != new.source and not ours:
                 sys.exit(f"{name}: code has changed; {again}")
             old["source"] = new["source"]

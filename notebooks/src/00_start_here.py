@@ -54,7 +54,7 @@ import adb_core as adb
 
 print(
     "problems with this machine or the data:",
-    "; ".join(adb.app.doctor.examine().problems) or "none",
+    "; ".join(adb.teaching.problems()) or "none",
 )
 base = adb.load_base("tiny")
 print("model:", base.name)
