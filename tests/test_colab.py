@@ -44,6 +44,7 @@ explorer.step.value = 2
 print("slider", "largest probability" in explorer.text, len(explorer.picture.value) > 500)
 pair = BeforeAfter(np.zeros((4, 4, 3), "uint8"), np.ones((4, 4, 3), "uint8"))
 pair.edge.value = 10
+from google.colab import output
 print("manager", output.asked)
 """
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from adb_core.recording import Recording
 
 import adb_core as adb
-from adb_core.generation import PromptError, Recording
+from adb_core.generation import PromptError
 from adb_core.metrics import where
 from adb_core.pictures import opened
 from adb_core.plots import DriftPoint, alt_text
@@ -18,8 +19,10 @@ from adb_core.widgets import (
     AttentionExplorer,
     BeforeAfter,
     DriftExplorer,
+    Panel,
     PromptBench,
     RegularizerPlayground,
+    wide,
 )
 from adb_core.widgets.live import gallery, live_curve
 
@@ -136,6 +139,24 @@ def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):
     bench.worker.run(bench.work)
     bench.worker.wait(20)
     assert "Error" in bench.text and not bench.draw.disabled
+
+
+def test_a_new_widget_is_one_class_over_the_panel():
+    class Brightness(Panel):
+        def __init__(self):
+            self.level = wide("IntSlider", "level", min=0, max=255, value=40)
+            super().__init__([self.level], "How bright?")
+            self.watch(self._refresh, self.level)
+
+        def _refresh(self):
+            self.paint(np.full((4, 4, 3), self.level.value, np.uint8))
+            self.say(f"level {255 // self.level.value}")
+
+    widget = Brightness()
+    widget.level.value = 85
+    assert opened(widget.picture.value).max() == 85 and widget.text == "level 3"
+    widget.level.value = 0
+    assert widget.text.startswith("ZeroDivisionError")
 
 
 # ---------------------------------------------------------------- the playground

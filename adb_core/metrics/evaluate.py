@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..base import Base, Clip, load_clip, load_judge
+from ..base import Drawable
 from ..concept import Concept
-from ..generation import Generation
+from ..generation import Generation, generate
+from ..judges import Clip, load_clip, load_judge
 from .attributes import attribute_hits
 from .evidence import EvaluationOptions, Evidence, Pictures
 from .intervals import MetricError, bootstrap
-from .maps import Subject
 from .registry import MODEL_METRICS, PICTURE_METRICS, measure
-
-if TYPE_CHECKING:
-    from ..personalization import Result, SavedResult
 
 JUDGE_SIDE = 64  # pixels; what the bundled judge and CLIP were made for
 
@@ -56,7 +53,7 @@ def _hits(pictures: Pictures) -> dict[str, list[float]]:
 
 
 def evaluate_result(
-    model: Result | SavedResult | Base,
+    model: Drawable,
     prompts: Sequence[str | Mapping],
     seeds: Sequence[int],
     options: EvaluationOptions | None = None,
@@ -82,63 +79,83 @@ def evaluate_result(
         BaseModelError: a bundled judge or CLIP that should be there is not.
     """
     options = replace(options or EvaluationOptions(), **changes)
-    subject = Subject.of(model, options.concept)
+    concept = options.concept or model.concept
+    if concept is None:
+        raise MetricError(
+            "a base or saved model does not carry the concept's photos: pass concept="
+        )
     entries = [{"prompt": p, "asks": {}} if isinstance(p, str) else dict(p) for p in prompts]
     if not entries or not len(seeds):
         raise MetricError("give at least one prompt and one seed to evaluate")
-    pictures, generation = _look(subject, entries, seeds, options)
-    evidence = Evidence(subject, pictures, generation, options.base or subject.base, options)
+    pictures, generation = _look(model, concept, entries, seeds, options)
+    evidence = Evidence(model, pictures, generation, options.base or model.base, options)
     values, left_out = measure(PICTURE_METRICS, pictures)
     more, also_left_out = measure(MODEL_METRICS, evidence)
     return {
-        **_facts(subject, [e["prompt"] for e in entries], seeds, options),
+        **_facts(model, concept, [e["prompt"] for e in entries], seeds, options),
         **_summary(values | more, _hits(pictures)),
         "left_out": left_out | also_left_out,
     }
 
 
 def _look(
-    subject: Subject, entries: list[dict], seeds, options: EvaluationOptions
+    model: Drawable,
+    concept: Concept,
+    entries: list[dict],
+    seeds: Sequence[int],
+    options: EvaluationOptions,
 ) -> tuple[Pictures, Generation]:
     """The pictures with what they should show, and with the maps of their words."""
     templates = [e["prompt"] for e in entries]
-    judge, clip, absent = _tools(subject, options)
-    generation = options.generation or _draw(subject, templates, seeds, options)
+    plain = [t.replace("{}", concept.category) for t in templates]
+    judge, clip, absent = _tools(model, options)
+    generation = options.generation
+    if generation is None:  # a base model knows no concept: it reads the category
+        asked = templates if model.words else plain
+        generation = _draw(model, asked, seeds, options)
     if len(generation.images) != len(entries) * len(seeds):
         raise MetricError(
             f"{len(entries)} prompts x {len(seeds)} seeds are not {len(generation.images)} "
             "pictures: pass the generation of these prompts"
         )
     asks = [e.get("asks", {}) for e in entries for _ in seeds]
-    texts = [t.replace("{}", subject.concept.category) for t in templates for _ in seeds]
-    pictures = Pictures(generation.images, asks, subject.concept, judge, clip, texts, absent)
+    texts = [text for text in plain for _ in seeds]
+    pictures = Pictures(generation.images, asks, concept, judge, clip, texts, absent)
     return pictures, generation
 
 
-def _draw(subject: Subject, templates: list[str], seeds, options: EvaluationOptions) -> Generation:
+def _draw(
+    model: Drawable, prompts: list[str], seeds: Sequence[int], options: EvaluationOptions
+) -> Generation:
     """The pictures to be measured, with the maps of their words.
 
     Maps are read at the latents' own height if the U-Net's first block, which works there, has
     cross-attention; else in all layers.
     """
-    config = subject.unet.config
-    height = config.sample_size if "CrossAttn" in config.down_block_types[0] else None
-    return subject.generate(
-        templates,
+    first = model.unet.config.down_block_types[0]
+    return generate(
+        model,
+        prompts,
         seeds,
         maps=True,
-        resolution=height,
+        resolution=model.base.latent_side if "CrossAttn" in first else None,
         progress=options.progress,
         **options.sampling,
     )
 
 
-def _facts(subject: Subject, templates, seeds, options: EvaluationOptions) -> dict:
+def _facts(
+    model: Drawable,
+    concept: Concept,
+    templates: list[str],
+    seeds: Sequence[int],
+    options: EvaluationOptions,
+) -> dict:
     return {
-        "concept": subject.concept.name,
-        "category": subject.concept.category,
-        "recipe": subject.recipe,
-        "base_model": subject.base.name,
+        "concept": concept.name,
+        "category": concept.category,
+        "recipe": model.recipe_name,
+        "base_model": model.base.name,
         "prompts": list(templates),
         "seeds": [int(s) for s in seeds],
         "steps": options.steps,
@@ -164,10 +181,10 @@ def _interval(values) -> dict:
     return {name: round(value, 5) for name, value in bootstrap(values)._asdict().items()}
 
 
-def _tools(subject: Subject, options: EvaluationOptions) -> tuple[Any, Clip | None, dict[str, str]]:
+def _tools(model: Drawable, options: EvaluationOptions) -> tuple[Any, Clip | None, dict[str, str]]:
     """The judge and the CLIP to use, and why there is none."""
-    judge, clip, absent, side = options.judge, options.clip, {}, subject.side
-    ours, device = side == JUDGE_SIDE, str(subject.base.device)
+    judge, clip, absent, side = options.judge, options.clip, {}, model.base.side
+    ours, device = side == JUDGE_SIDE, str(model.base.device)
     why = (
         f"the bundled {{}} knows only the toy world's {JUDGE_SIDE}x{JUDGE_SIDE} pictures; "
         f"this model makes {side}x{side}"

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Base, Clip
+from ..base import Base, Drawable
 from ..concept import Concept
 from ..generation import GUIDANCE, STEPS, Generation
-from .embeddings import embed_images
-from .maps import Subject, photo_maps
+from ..judges import Clip
+from .embeddings import embed_images, embed_texts
+from .maps import photo_maps
 from .pointing import map_quality
 
 
@@ -60,7 +61,20 @@ class Pictures:
         """CLIP's embeddings of the pictures, (n, c)."""
         return embed_images(self._need("clip"), self.images)
 
-    def _need(self, tool: str):
+    @cached_property
+    def embedded_photos(self) -> np.ndarray:
+        """CLIP's embeddings of the concept's photos, (m, c)."""
+        return embed_images(self._need("clip"), self.concept.images)
+
+    @cached_property
+    def embedded_texts(self) -> np.ndarray:
+        """CLIP's embeddings of the prompts, (n, c)."""
+        clip = self._need("clip")
+        if not len(self.texts):
+            raise LeftOut("no texts of the prompts were given")
+        return embed_texts(clip, self.texts)
+
+    def _need(self, tool: str) -> Any:
         found = getattr(self, tool)
         if found is None:
             name = {"judge": "judge", "clip": "CLIP"}[tool]
@@ -108,11 +122,12 @@ class Evidence:
     """A model, what it drew, and how that was asked for.
 
     Attributes:
-        pictures: what :data:`PICTURE_METRICS` look at. generation: the same pictures with the maps
-            of their words. base: what drift is measured against.
+        pictures: what the metrics of pictures look at; ``pictures.concept`` is the one that counts.
+        generation: the same pictures with the maps of their words.
+        base: what drift is measured against.
     """
 
-    subject: Subject
+    model: Drawable
     pictures: Pictures
     generation: Generation
     base: Base
@@ -121,10 +136,10 @@ class Evidence:
     @cached_property
     def quality(self) -> dict[str, np.ndarray]:
         """How well the maps in the concept's own photos lie on the subject."""
-        concept = self.subject.concept
+        concept = self.pictures.concept
         if not concept.masks:
             raise LeftOut("the concept has no masks of its photos")
-        maps = photo_maps(self.subject.model, concept, seed=self.options.map_seed)
+        maps = photo_maps(self.model, concept, seed=self.options.map_seed)
         return map_quality(maps, concept.masks)
 
     def named(self, start: str) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple's method, which no interval needs
 
 
 def bootstrap(

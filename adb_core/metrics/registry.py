@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
 from ..generation import generate, prompt_words
 from .attributes import found_shares, leaks, training_places
-from .embeddings import embed_images, embed_texts
+from .embeddings import embed_images
 from .evidence import Evidence, LeftOut, Pictures
 from .maps import word_overlaps
 from .similarity import cosine_to_mean, mean_cosine, paired_cosine, pixel_difference
@@ -52,15 +53,12 @@ def leakage(pictures: Pictures) -> Values:
 
 def clip_i(pictures: Pictures) -> np.ndarray:
     """CLIP-I: mean cosine to the photos, [-1, 1]."""
-    return mean_cosine(pictures.embedded, embed_images(pictures.clip, pictures.concept.images))
+    return mean_cosine(pictures.embedded, pictures.embedded_photos)
 
 
 def clip_t(pictures: Pictures) -> np.ndarray:
     """CLIP-T: cosine to the prompt in plain words, [-1, 1]."""
-    embedded = pictures.embedded
-    if not len(pictures.texts):
-        raise LeftOut("no texts of the prompts were given")
-    return paired_cosine(embedded, embed_texts(pictures.clip, pictures.texts))
+    return paired_cosine(pictures.embedded, pictures.embedded_texts)
 
 
 def pointing(evidence: Evidence) -> Values:
@@ -84,9 +82,8 @@ def overlap_others(evidence: Evidence) -> Values:
     """How much [V]'s map during generation is also the category's, and other words', [0, 1]."""
     if evidence.generation.maps is None:
         raise LeftOut("the pictures were generated without recording attention")
-    subject = evidence.subject
-    name = subject.concept.category
-    words = subject.words or [word for word, _ in prompt_words(subject.tokenizer, name)]
+    model, name = evidence.model, evidence.pictures.concept.category
+    words = model.words or [word for word, _ in prompt_words(model.text.tokenizers[0], name)]
     return word_overlaps(evidence.generation, words, name)
 
 
@@ -95,16 +92,16 @@ def drift_pixels(evidence: Evidence) -> Values:
 
     In pixels, [0, 1]; where there is a CLIP, also the cosine of its embeddings, [-1, 1].
     """
-    subject, base, options = evidence.subject, evidence.base, evidence.options
+    model, base, options = evidence.model, evidence.base, evidence.options
     if not len(options.drift_seeds):
         raise LeftOut("no seeds for it were given")
-    if subject.unet is base.unet:
+    if model.unet is base.unet:
         trained = "the untrained model is not at hand: pass base="
-        raise LeftOut(trained if subject.words else "this is the base model")
-    prompt = f"a photo of a {subject.concept.category}"
+        raise LeftOut(trained if model.words else "this is the base model")
+    prompt = f"a photo of a {evidence.pictures.concept.category}"
     before = generate(base, prompt, options.drift_seeds, **options.sampling).images
     # Rows of the new word apart, the text encoder is the base's: the U-Net alone can have moved.
-    moved = replace(subject.base, unet=subject.unet)
+    moved: Any = replace(cast(Any, model.base), unet=model.unet)
     after = generate(moved, prompt, options.drift_seeds, **options.sampling).images
     values = {"drift_pixels": pixel_difference(before, after)}
     if (clip := evidence.pictures.clip) is not None:

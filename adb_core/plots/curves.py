@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..records import StepRecord, by_stage, last_tenth
 from .figures import CATEGORY_COLOR, FAINT, OKABE_ITO, V_COLOR, legend, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from ..training import StepRecord
 
 
 def _smooth(values: Sequence[float], width: int) -> np.ndarray:
@@ -22,13 +21,6 @@ def _smooth(values: Sequence[float], width: int) -> np.ndarray:
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)
     return (sums[ends] - sums[starts]) / (ends - starts)
-
-
-def _by_stage(history: Sequence[StepRecord]) -> dict[str, list[StepRecord]]:
-    stages: dict[str, list[StepRecord]] = {}
-    for record in history:
-        stages.setdefault(record.stage, []).append(record)
-    return stages
 
 
 def training_curves(history: Sequence[StepRecord]) -> Figure:
@@ -40,7 +32,7 @@ def training_curves(history: Sequence[StepRecord]) -> Figure:
     Raises:
         ValueError: no records.
     """
-    stages = _by_stage(history)
+    stages = by_stage(history)
     if not stages:
         raise ValueError("there are no training records to draw")
     figure = new_figure(2.9 * len(stages) + 0.5, 6.0, curves_alt(history))
@@ -105,14 +97,14 @@ def _draw_statistic(ax: Axes, records: Sequence[StepRecord], what: str) -> None:
 def curves_alt(history: Sequence[StepRecord]) -> str:
     """The curves in words: where each stage's loss and map statistics begin and end."""
     parts = []
-    for name, records in _by_stage(history).items():
-        n = max(1, len(records) // 10)
+    for name, records in by_stage(history).items():
+        end = last_tenth(records)
         first, last = (
-            float(np.mean([r.loss for r in part])) for part in (records[:n], records[-n:])
+            float(np.mean([r.loss for r in part])) for part in (records[: len(end)], end)
         )
         text = f"{name}: {len(records)} steps, loss from {first:.3f} to {last:.3f}"
         v, cat = (
-            [float(np.mean(x)) for r in records[-n:] if (x := getattr(r, f"{who}_mean"))]
+            [float(np.mean(x)) for r in end if (x := getattr(r, f"{who}_mean"))]
             for who in ("v", "category")
         )
         if v and cat:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..concept_token import Drift
+    from ..drift import Drift
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def new_figure(width: float, height: float, alt: str) -> Figure:
 
 def alt_text(figure: Figure) -> str:
     """What a figure shows, in words."""
-    return figure.get_label()
+    return str(figure.get_label())
 
 
 def set_alt_text(figure: Figure, text: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 
@@ -31,9 +32,7 @@ def start() -> None:
 
     share_cores()  # leaves alone the cores that other programs keep busy
     if "google.colab" in sys.modules:
-        from google.colab import output
-
-        output.enable_custom_widget_manager()
+        importlib.import_module("google.colab.output").enable_custom_widget_manager()
 
 
 def problems() -> list[str]:

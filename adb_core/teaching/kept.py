@@ -10,14 +10,13 @@ from pathlib import Path
 
 import ipywidgets
 
-from .. import personalization
 from ..base import Base
 from ..checkpoint import FORMAT
 from ..concept import Concept
-from ..personalization import Result
+from ..personalization import Run
 from ..recipes import Recipe
 from ..recipes import recipe as named
-from ..training import fingerprint
+from ..result import Result
 
 
 def workspace() -> Path:
@@ -52,7 +51,7 @@ def trained(
     seed: int = 0,
     **options,
 ) -> Result:
-    """:func:`adb_core.personalize` with one progress bar, whose result is kept.
+    """:func:`adb_core.personalize` with one bar, whose result is kept.
 
     A second call with the same base, concept, recipe and seed loads the finished weights from
     :func:`workspace`, and a call that was interrupted goes on where it stopped; both end with the
@@ -67,28 +66,22 @@ def trained(
         value=0, max=steps, description="training", layout={"width": "420px"}
     )
     display(bar)
-
-    def count(result: Result) -> None:
-        bar.value = len(result.history)
-
-    def step(record) -> None:
-        bar.value += 1
-
-    folder = _folder(base, concept, plan, seed)
-    calls = {"on_start": count, "on_step": step}
     try:
-        result = personalization.personalize(
-            base, concept, plan, seed=seed, out=folder, **calls, **options
-        )
+        folder = _folder(base, concept, plan, seed)
+        run = Run(base, concept, plan, seed=seed, out=folder, **options)
+        bar.value = len(run.result.history)
+        for _ in run:
+            bar.value += 1
     except BaseException:
         bar.bar_style = "danger"
         raise
     bar.value, bar.bar_style = steps, "success"
-    return result
+    return run.result
 
 
 def _folder(base: Base, concept: Concept, plan: Recipe, seed: int) -> Path:
     """A folder of this run alone: anything else that it depends on gives another name."""
-    identity = [dataclasses.asdict(plan), base.name, fingerprint(base), concept.name, seed, FORMAT]
+    model = [base.name, base.fingerprint()]
+    identity = [dataclasses.asdict(plan), *model, concept.name, seed, FORMAT]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
     return workspace() / f"{concept.name}-{plan.name}-{digest}"

@@ -14,9 +14,10 @@ import numpy as np
 import typer
 from tqdm.auto import tqdm
 
-from ..base import Base, load_base, load_clip, load_judge
+from ..base import Base, load_base
 from ..concept import Concept
 from ..generation import Generation, generate
+from ..judges import load_clip, load_judge
 from ..metrics.evaluate import evaluate_result
 from ..personalization import personalize
 from ..pictures import enlarge, overlay, png, side_by_side, stacked

@@ -12,7 +12,7 @@ from ..pictures import enlarge, overlay, side_by_side
 from .panel import Panel, wide
 
 if TYPE_CHECKING:
-    from ..generation import Recording
+    from ..recording import Recording
 
 
 class AttentionExplorer(Panel):

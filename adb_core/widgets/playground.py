@@ -14,11 +14,11 @@ import numpy as np
 from ..base import Base
 from ..concept import Concept
 from ..generation import generate
-from ..personalization import Result
+from ..personalization import Run
 from ..pictures import enlarge, side_by_side
-from ..recipes import Recipe
+from ..recipes import Recipe, Stage
+from ..result import Result
 from ..teaching.grid import Grid
-from ..training import Learner, train_stage
 from .live import gallery, live_curve
 from .panel import Panel, Worker, picture_box, put, quick_png, wide
 
@@ -150,23 +150,20 @@ class RegularizerPlayground(Panel):
 
     def _train(self, plan: Recipe, label: str) -> Result:
         """Train until the end or until somebody presses Stop."""
-        learner = Learner(self.base, self.concept, plan, seed=self.seed)
-        history, drawn = [], 0.0
-        for stage in plan.stages:
-            for record in train_stage(learner, stage):
-                history.append(record)
-                self.progress.value = len(history)
-                if time.monotonic() - drawn > REDRAW:
-                    drawn = time.monotonic()
-                    self._draw_curve(history)
-                    self._report(
-                        f"training {label}: stage {record.stage}, "
-                        f"step {record.step} of {record.steps}, loss {record.loss:.3f}"
-                    )
-                if self.worker.stopping.is_set():
-                    return Result(learner, tuple(history))
-        self._draw_curve(history)
-        return Result(learner, tuple(history))
+        run, drawn = Run(self.base, self.concept, plan, seed=self.seed), 0.0
+        for record in run:
+            self.progress.value = len(run.result.history)
+            if time.monotonic() - drawn > REDRAW:
+                drawn = time.monotonic()
+                self._draw_curve(run.result.history)
+                self._report(
+                    f"training {label}: stage {record.stage}, "
+                    f"step {record.step} of {record.steps}, loss {record.loss:.3f}"
+                )
+            if self.worker.stopping.is_set():
+                break
+        self._draw_curve(run.result.history)
+        return run.result
 
     def _draw_curve(self, history: Sequence) -> None:
         put(self.curve, quick_png(live_curve(history, self.progress.max)))
@@ -175,7 +172,7 @@ class RegularizerPlayground(Panel):
         self.status.value = html.escape(text)
 
 
-def _slider(stage, name: str) -> ipywidgets.SelectionSlider:
+def _slider(stage: Stage, name: str) -> ipywidgets.SelectionSlider:
     """A slider of one stage's weight, which can also be set to the recipe's own value."""
     values = sorted({*VALUES, getattr(stage, name)})
     slider = wide(

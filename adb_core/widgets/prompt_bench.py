@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import ipywidgets
 import numpy as np
 
+from ..base import Drawable
 from ..generation import generate
 from ..pictures import enlarge, side_by_side
 from .panel import Panel, Worker, wide
@@ -22,7 +23,7 @@ class PromptBench(Panel):
 
     def __init__(
         self,
-        models: Mapping[str, object],
+        models: Mapping[str, Drawable],
         prompt: str = "a photo of a {} on the beach",
         steps: int = 25,
         guidance: float = 3.0,
@@ -57,9 +58,9 @@ class PromptBench(Panel):
             f"seed {self.seed.value}, guidance {self.guidance.value:g}"
         )
 
-    def _draw(self, model) -> np.ndarray:
+    def _draw(self, model: Drawable) -> np.ndarray:
         prompt = self.prompt.value
-        if not hasattr(model, "subject"):  # a base model knows no concept
+        if model.subject is None:  # a base model knows no concept
             prompt = prompt.replace("{}", self.category)
         guidance = self.guidance.value
         return generate(

@@ -83,6 +83,7 @@ scenes = [
 ]
 drawn = [world.render(scene, seed=k) for k, scene in enumerate(scenes)]
 text = encode_text(prompt)
+states = adb.base.TextStates(text)  # what the core calls them
 noise = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(0))
 noisy = base.scheduler.add_noise(to_latents([drawn[0].image]), noise, torch.tensor([350]))
 
@@ -362,9 +363,8 @@ adb.teaching.show(
 
 # %%
 asked = ("cat", "hat", "beach")
-maps = adb.metrics.noised_maps(
-    base.unet, base.scheduler, text, to_latents([d.image for d in drawn]), [words[w] for w in asked]
-)
+latents = to_latents([d.image for d in drawn])
+maps = adb.metrics.noised_maps(base, states, latents, [words[w] for w in asked])
 print("maps:", maps.shape, "= pictures, noise levels, words, y, x")
 element = {"cat": "subject", "hat": "accessory", "beach": "background"}
 for number, word in enumerate(asked):
@@ -442,9 +442,8 @@ print(
 from dataclasses import replace
 
 bare = [world.render(replace(scene, accessory=None), seed=k) for k, scene in enumerate(scenes)]
-no_hat = adb.metrics.noised_maps(
-    base.unet, base.scheduler, text, to_latents([b.image for b in bare]), [words["hat"]]
-)[:, :, 0]  # (12, 3, 16, 16)
+hatless = to_latents([b.image for b in bare])
+no_hat = adb.metrics.noised_maps(base, states, hatless, [words["hat"]])[:, :, 0]  # (12, 3, 16, 16)
 cats = [adb.metrics.cells_on(adb.metrics.mask_cells(b.masks["subject"], (16, 16))) for b in bare]
 top = [
     np.arange(16)[:, None] < np.where(on.any(1))[0][0] + 4 for on in cats
@@ -466,13 +465,8 @@ print(
 
 false = "a photo of a red dog wearing a crown on the moon"
 found = dict(adb.generation.prompt_words(base.tokenizer, false))
-lies = adb.metrics.noised_maps(
-    base.unet,
-    base.scheduler,
-    encode_text(false),
-    to_latents([d.image for d in drawn]),
-    [found["dog"], found["moon"]],
-)
+states = adb.base.TextStates(encode_text(false))
+lies = adb.metrics.noised_maps(base, states, latents, [found["dog"], found["moon"]])
 truth = [adb.metrics.cells_on(adb.metrics.mask_cells(d.masks["subject"], (16, 16))) for d in drawn]
 print(
     "'dog' peaks on the cat:",

@@ -79,7 +79,7 @@ print(
 # the core's answer:
 
 # %%
-print(inspect.getsource(adb.ConceptToken.trainable))
+print(inspect.getsource(adb.concept_token.Rows.trainable))
 
 # %% [markdown]
 # The row is a parameter of its own. A hook behind the table looks up which token ids are [V] and
