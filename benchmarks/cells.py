@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from adb_core.base import BaseModelError, load_clip, load_judge
 from adb_core.concept import Concept
+from adb_core.judges import load_clip, load_judge
+from adb_core.loading import BaseModelError
 from adb_core.metrics import bootstrap, evaluate_result
 from adb_core.personalization import personalize
 from adb_core.recipes import Recipe

@@ -15,8 +15,9 @@ import torch
 from timing import bundled_base, interleave, machine, ratio, verdict
 
 from adb_core.concept import Concept
+from adb_core.learner import Learner
 from adb_core.recipes import recipe
-from adb_core.training import Learner, train_stage
+from adb_core.training import train_stage
 
 BAR, WARMUP = 1.10, 3
 
@@ -27,7 +28,7 @@ def sides(base, concept: Concept, plan, number: int, steps: int) -> dict[str, Le
     quiet = replace(stage, lambda_mu=0.0, lambda_sigma=0.0)
     return {
         "with": Learner(base, concept, replace(plan, stages=(stage,))),
-        "without": Learner(base, concept, replace(plan, stages=(quiet,))),
+        "without": Learner(base, concept, replace(plan, stages=(quiet,)), watch=False),
     }
 
 
@@ -37,9 +38,7 @@ def measure(
     learners = sides(base, concept, plan, number, rounds + WARMUP)
     with (
         closing(train_stage(learners["with"], learners["with"].recipe.stages[0])) as one,
-        closing(
-            train_stage(learners["without"], learners["without"].recipe.stages[0], watch=False)
-        ) as other,
+        closing(train_stage(learners["without"], learners["without"].recipe.stages[0])) as other,
     ):
         times = interleave(
             {"with": lambda: next(one), "without": lambda: next(other)}, rounds, base.device, WARMUP

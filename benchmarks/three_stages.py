@@ -14,7 +14,7 @@ import torch
 from timing import bundled_base, clock, machine, verdict
 
 from adb_core.concept import Concept
-from adb_core.personalization import personalize
+from adb_core.personalization import Run
 from adb_core.recipes import RECIPES
 
 BAR = 60.0  # seconds, two CPU cores
@@ -37,12 +37,11 @@ def main() -> None:
     for number in range(args.runs):
         stages: dict[str, float] = {}
 
-        def count(record, stages=stages):
-            stages[record.stage] = stages.get(record.stage, 0.0) + record.seconds
+        def whole(stages=stages):
+            for record in Run(base, concept, args.recipe):
+                stages[record.stage] = stages.get(record.stage, 0.0) + record.seconds
 
-        times.append(
-            clock(lambda: personalize(base, concept, args.recipe, on_step=count), base.device)
-        )
+        times.append(clock(whole, base.device))
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())
         print(
             f"run {number + 1}: {times[-1]:6.1f} s ({parts}, the rest {times[-1] - sum(stages.values()):.1f})",

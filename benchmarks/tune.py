@@ -30,10 +30,10 @@ from tqdm import tqdm
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import generate
 from adb_core.metrics import bootstrap, score_pictures
-from adb_core.personalization import Result
+from adb_core.personalization import Run
 from adb_core.recipes import Recipe, recipe
+from adb_core.result import Result
 from adb_core.system.files import atomic_write_json, atomic_write_text
-from adb_core.training import Learner, train_stage
 
 TOTALS = (140, 180, 250)  # steps of all stages after which a run is measured
 # recipe -> learning rates of its last stage; where the row has its own, the ratio of the two stays
@@ -80,14 +80,12 @@ def fingerprint(model: str, plan: Recipe, marks, prompts, sampling: dict) -> str
 
 def trajectory(base, concept: Concept, plan: Recipe, seed: int, marks, measure) -> list[dict]:
     """Train once; measure on the way, after each of ``marks`` steps of the last stage."""
-    learner, found, seconds = Learner(base, concept, plan, seed=seed), [], 0.0
-    for stage in plan.stages:
-        for record in train_stage(learner, stage, watch=False):
-            seconds += record.seconds
-            if stage is plan.stages[-1] and record.step in marks:
-                found.append(
-                    {"step": record.step, "train_seconds": seconds} | measure(Result(learner))
-                )
+    training, found, seconds = Run(base, concept, plan, seed=seed, watch=False), [], 0.0
+    for record in training:
+        seconds += record.seconds
+        if record.stage == plan.stages[-1].name and record.step in marks:
+            at = {"step": record.step, "train_seconds": seconds}
+            found.append(at | measure(training.result))
     return found
 
 

@@ -37,23 +37,19 @@ from PIL import Image
 from timing import bundled_base, clock, machine, ratio
 
 from adb_core.attention import CROSS, capture_attention, selection
-from adb_core.concept import Augmentation, Concept, read_image, view, views
+from adb_core.concept import Concept
 from adb_core.concept_token import ConceptToken
+from adb_core.engine import make_accelerator
 from adb_core.generation import generate
+from adb_core.images import PLAIN, read_image, view, views
+from adb_core.learner import Learner, encode_views
+from adb_core.losses import diffusion_target, draw_batch, step_rng
 from adb_core.metrics import score_pictures
-from adb_core.personalization import Result
+from adb_core.personalization import Run
 from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
+from adb_core.result import Result
 from adb_core.system.paths import data_path
-from adb_core.training import (
-    Learner,
-    diffusion_target,
-    draw_batch,
-    encode_views,
-    make_accelerator,
-    step_rng,
-    train_stage,
-)
 
 SEED, VIEWS, BAR = 0, 16, 2.0
 
@@ -133,7 +129,7 @@ class PlainRun:
         if not self.habits.decode_every_step:
             self.views = views(concept.images, self.size, VIEWS, SEED)
         if not self.habits.vae_every_step:
-            self.latents = encode_views(base, concept, VIEWS, SEED, Augmentation())
+            self.latents = encode_views(base, concept, VIEWS, SEED, PLAIN)
         shape = (
             VIEWS * len(self.files),
             4,
@@ -200,7 +196,7 @@ class PlainRun:
     def _loss(self, stage: Stage, number: int, step: int, ids, fixed) -> torch.Tensor:
         scheduler = self.base.scheduler
         draw = draw_batch(
-            *self.draws_from,
+            self.draws_from,
             len(stage.prompts),
             stage.batch_size,
             scheduler.config.num_train_timesteps,
@@ -299,15 +295,16 @@ class EngineRun:
 
     def parts(self) -> Iterator[str]:
         accelerator = make_accelerator(self.base.device, self.precision)
-        self.learner = Learner(self.base, self.concept, self.plan, seed=SEED, view_count=VIEWS)
+        options = {"seed": SEED, "view_count": VIEWS, "accelerator": accelerator}
+        self.run = Run(self.base, self.concept, self.plan, **options)
+        self.learner = self.run.learner
         yield "prepare"
-        for stage in self.plan.stages:
-            for _ in train_stage(self.learner, stage, accelerator=accelerator):
-                pass
-            yield stage.name
+        for record in self.run:
+            if record.is_last:
+                yield record.stage
 
     def result(self) -> Result:
-        return Result(self.learner)
+        return self.run.result
 
     def weights(self) -> torch.Tensor:
         return flat_weights(self.learner.token.rows, self.learner.unet)

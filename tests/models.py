@@ -42,7 +42,7 @@ def tiny_base(kind: str = "sd15", seed: int = 0):
     from diffusers import AutoencoderKL, DDPMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from adb_core.base import Base
+    from adb_core.base import StableDiffusion
     from adb_core.tinymodel.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
@@ -82,7 +82,7 @@ def tiny_base(kind: str = "sd15", seed: int = 0):
     )
     for module in (text, vae, unet):
         module.requires_grad_(False).eval()
-    return Base(
+    return StableDiffusion(
         "random", None, tokenizer, text, vae, unet, scheduler, torch.device("cpu"), torch.float32
     )
 

@@ -6,14 +6,13 @@ from models import TOKENS, inputs, tiny_unet
 
 from adb_core.attention import (
     PATHS,
-    aggregate,
     capture_attention,
     cross_attention_layers,
     fused_attention,
-    grid_size,
     oracle_attention,
     selection,
 )
+from adb_core.maps import aggregate, grid_size
 
 
 def run(unet, tokens, path, x, t, text, **kw):

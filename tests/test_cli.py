@@ -17,14 +17,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import adb_core.base
-from adb_core import plots, training
+from adb_core import engine, plots, training
 from adb_core.app import cli, demo, report
 from adb_core.app.cli import app
 from adb_core.checkpoint import read_header
-from adb_core.concept_token import Drift
-from adb_core.personalization import SavedResult, load_result, personalize
+from adb_core.drift import Drift
+from adb_core.personalization import personalize
 from adb_core.recipes import recipe
-from adb_core.training import StepRecord
+from adb_core.records import StepRecord
+from adb_core.result import SavedResult, load_result
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--steps-scale", "0.001", "--quiet", "--device", "cpu"]  # one step a stage
@@ -547,18 +548,14 @@ def test_ctrl_c_before_the_first_step_says_that_nothing_was_saved(monkeypatch):
 
 def test_nan_on_the_way_keeps_the_last_good_checkpoint(monkeypatch):
     """Also through the command line: one line, no model, and what was saved before stays."""
-    real, seen = training._losses, []
+    real, seen = training.losses, []
 
     def losses(*args, **kwargs):
-        loss, report, layers = real(*args, **kwargs)
-        seen.append(loss)
-        return (
-            (loss * float("nan"), report * float("nan"), layers)
-            if len(seen) == 3
-            else (loss, report, layers)
-        )
+        found = real(*args, **kwargs)
+        seen.append(found)
+        return replace(found, total=found.total * float("nan")) if len(seen) == 3 else found
 
-    monkeypatch.setattr(training, "_losses", losses)
+    monkeypatch.setattr(training, "losses", losses)
     done = run(*PICO)
     lines = done.stderr.strip().splitlines()
     assert (
@@ -613,9 +610,9 @@ def test_a_saved_result_draws_what_the_result_drew(tmp_path):
 
 
 def test_mixed_precision_reaches_training(monkeypatch):
-    seen, real = [], training.make_accelerator
+    seen, real = [], engine.make_accelerator
     monkeypatch.setattr(
-        training,
+        engine,
         "make_accelerator",
         lambda device, name=None, **more: (
             seen.append((device.type, name)) or real(device, name, **more)

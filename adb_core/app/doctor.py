@@ -115,7 +115,7 @@ def _gpu() -> tuple[str, float | None]:
 
 def _data() -> tuple[list[tuple[str, str]], list[str]]:
     """One line for each part of the bundled data, and the problems of those that are needed."""
-    from ..base import BaseModelError
+    from ..loading import BaseModelError
 
     checks = {
         "concepts": (_concepts, True),
@@ -154,21 +154,21 @@ def _prompts() -> str:
 
 
 def _model() -> str:
-    from ..base import check_model_folder
+    from ..tinymodel.checks import check_model_folder
     from ..system.paths import data_path
 
     return f"whole, at {check_model_folder(data_path('tiny-sd'))}"
 
 
 def _clip() -> str:
-    from ..base import check_clip_folder
+    from ..tinymodel.checks import check_clip_folder
     from ..system.paths import data_path
 
     return f"whole, at {check_clip_folder(data_path('tiny-clip'))}"
 
 
 def _judge() -> str:
-    from ..base import load_judge
+    from ..judges import load_judge
 
     load_judge()
     return "whole"

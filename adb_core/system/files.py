@@ -58,8 +58,12 @@ def write_and_sync(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def atomic_write_bytes(path: str | Path, data: bytes) -> None:
-    """Replace the file at ``path`` by ``data``, all or nothing.
+@contextmanager
+def atomic_file(path: str | Path, needed: int | None = None) -> Iterator[Path]:
+    """Within, a temporary file grows beside ``path``; then it takes its place, all or nothing.
+
+    Args:
+        needed: its size in bytes, for the message where the disk is full.
 
     Raises:
         DiskFull: no space left; the old file is untouched and the temporary one is gone.
@@ -69,11 +73,23 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
     # The process id keeps two writers apart; a kill may leave one such file behind, see `sweep`.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with explain_disk_full(path, len(data)):
-            write_and_sync(temporary, data)
+        with explain_disk_full(path, needed):
+            yield temporary
+            with open(temporary, "rb+") as file:  # on the disk, so that the rename cannot outrun it
+                os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``, all or nothing.
+
+    Raises:
+        DiskFull: no space left; the old file is untouched and the temporary one is gone.
+    """
+    with atomic_file(path, len(data)) as temporary:
+        write_and_sync(temporary, data)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
