@@ -40,6 +40,9 @@
 
 # %% [markdown]
 # ## 1. Where [V] begins
+#
+# The recipe is a table, one line a stage: the paper's numbers, and beside them the tiny model's.
+# This page is about its first line.
 
 # %%
 import inspect
@@ -61,6 +64,7 @@ learner = adb.Learner(base, concept, plan)
 token = learner.token
 table = base.text_encoder.get_input_embeddings().weight.detach().float()
 cat = base.tokenizer(concept.category, add_special_tokens=False).input_ids
+print(adb.recipe_table())
 print("stage:", stage.name, "| trains:", stage.train, "| prompts:", stage.prompts)
 print("steps fewer than Textual Inversion's:", stage.steps < inversion.steps)
 print(
