@@ -20,6 +20,7 @@ from . import (
     model_card as model_card,
     options as options,
     personalization as personalization,
+    pictures as pictures,
     plots as plots,
     recipes as recipes,
     recording as recording,

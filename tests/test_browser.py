@@ -1,6 +1,7 @@
-"""The widgets in a real JupyterLab in a real Chromium, by keyboard; screenshots and measured times in ``out/browser/``.
+"""The widgets in a real JupyterLab in a real Chromium, by keyboard.
 
-Skipped, with the reason, where Chromium is not installed (``make browser`` installs it on Debian and Ubuntu).
+Screenshots and measured times are in ``out/browser/``. Skipped, with the reason, where Chromium is
+not installed (``make browser`` installs it on Debian and Ubuntu).
 """
 
 from __future__ import annotations
@@ -46,35 +47,35 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser"),
     pytest.mark.skipif(
         not (ROOT / "data/grid/grid.json").exists(),
-        reason="data/grid is not there: python -m adb_core.widgets.playground",
+        reason="data/grid is not there: python -m adb_core.teaching.make_grid",
     ),
 ]
 
 CELLS = [
     """
 import adb_core as adb
-from adb_core.widgets.playground import load_grid
-from adb_core.widgets import AttentionExplorer, RegularizerPlayground
 base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
 recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", steps=12)
 """,
-    "AttentionExplorer(recording).view",
+    "adb.widgets.AttentionExplorer(recording).view",
     """
-playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid())
+playground = adb.widgets.RegularizerPlayground(
+    base, concept, adb.recipe("attndreambooth_fast"), grid=adb.teaching.load_grid()
+)
 playground.view
 """,
     """
-from adb_core.plots import DriftPoint
-from adb_core.widgets import DriftExplorer
 learner = adb.Learner(base, concept, adb.recipe("attndreambooth"), view_count=1)
 table = base.text_encoder.get_input_embeddings().weight.detach()
 project = adb.Projection(table)
 points = []
 for record in adb.train_stage(learner, learner.recipe.stages[0]):
-    points.append(DriftPoint(record.step, record.stage, learner.token.drift(), tuple(project(learner.token.rows.detach().mean(0)).tolist())))
+    at = tuple(project(learner.token.rows.detach().mean(0)).tolist())
+    drift = learner.token.drift()
+    points.append(adb.plots.DriftPoint(record.step, record.stage, drift, at))
     if record.step == 12:
         break
-DriftExplorer(points, project(table).numpy(), {}).view
+adb.widgets.DriftExplorer(points, project(table).numpy(), {}).view
 """,
 ]
 
@@ -94,7 +95,7 @@ def wait_for(condition, seconds: float, what: str):
 
 @pytest.fixture
 def lab(tmp_path):
-    """The address of a JupyterLab that serves a notebook with two widgets, and a function that asks its API."""
+    """The address of a JupyterLab that serves a notebook with widgets, and a way to ask its API."""
     notebook = new_notebook(
         cells=[new_code_cell(c.strip()) for c in CELLS],
         metadata={
@@ -159,11 +160,14 @@ def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
     handle.focus()
     return page.evaluate(
         """async ([key, widget, before]) => {
-        const image = () => document.querySelectorAll('.jp-OutputArea .widget-vbox')[0] && [...document.querySelectorAll('.widget-vbox')]
-            .filter(box => box.querySelector(':scope > .widget-html'))[widget].querySelector('img');
+        const boxes = () => [...document.querySelectorAll('.widget-vbox')]
+            .filter(box => box.querySelector(':scope > .widget-html'));
+        const shown = () => boxes()[widget].querySelector('img').getAttribute('src');
         const target = document.activeElement, began = performance.now();
-        target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode: key === 'ArrowRight' ? 39 : 37, bubbles: true}));
-        while (image().getAttribute('src') === before && performance.now() - began < 10000) await new Promise(r => setTimeout(r, 2));
+        const keyCode = key === 'ArrowRight' ? 39 : 37;
+        target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode, bubbles: true}));
+        while (shown() === before && performance.now() - began < 10000)
+            await new Promise(r => setTimeout(r, 2));
         return performance.now() - began;
     }""",
         [key, widget, before],
@@ -171,7 +175,10 @@ def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
 
 
 def test_sliders_and_training_by_keyboard(lab):
-    """Every slider's picture follows its keys (times in ``out/browser/latency.json``); training starts, draws and stops."""
+    """Every slider's picture follows its keys; training starts, draws and stops.
+
+    The times go to ``out/browser/latency.json``.
+    """
     from playwright.sync_api import sync_playwright
 
     address, ask = lab
@@ -209,7 +216,7 @@ def test_sliders_and_training_by_keyboard(lab):
         assert said.inner_text() != line
         page.screenshot(path=OUT / "2-attention-slider.png")
 
-        # the playground: lambda_mu of the second stage; the precomputed picture or a word that there is none
+        # the playground: lambda_mu of the second stage; its picture, or a word that there is none
         playground = page.locator(".widget-vbox:has(> .widget-html)").nth(1)
         said = playground.locator(".widget-html").nth(1)
         line = said.inner_text()
