@@ -100,7 +100,7 @@ def measure(which: str, device: torch.device, rounds: int, batch: int | None) ->
 
 def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    model: Annotated[list[Unet], typer.Option(help="Which U-Nets.")] = list(Unet),  # noqa: B006, B008
+    model: Annotated[list[Unet], typer.Option(help="Which U-Nets.")] = list(Unet),
     rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 15,
     batch: Annotated[int | None, typer.Option(help="Default: 8 for tiny, 1 for sd.")] = None,
     threads: Annotated[int, typer.Option(help="Of torch.")] = 2,

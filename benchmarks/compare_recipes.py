@@ -139,9 +139,9 @@ def differences(rows: dict[str, list[dict]]) -> dict[str, dict]:
 
 def main(
     split: Annotated[Half, typer.Option(help="Half of the concepts.")] = Half.held_out,
-    recipes: Annotated[list[str], typer.Option(help="Several times; base: none.")] = list(DEFAULT),  # noqa: B006, B008
+    recipes: Annotated[list[str], typer.Option(help="Several times; base: none.")] = list(DEFAULT),
     concept_count: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
-    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0, 1, 2],  # noqa: B006
+    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0, 1, 2],
     prompts: Annotated[Prompts, typer.Option(help="The prompt set.")] = Prompts.complex,
     prompt_count: Annotated[int | None, typer.Option(help="Only so many of the prompts.")] = None,
     images: Annotated[int, typer.Option(help="Pictures of each prompt in each cell.")] = 1,

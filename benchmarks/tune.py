@@ -187,9 +187,9 @@ def check(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def main(
-    recipes: Annotated[list[str], typer.Option(help="Several times.")] = list(RATES),  # noqa: B006, B008
-    concepts: Annotated[list[str], typer.Option(help="Several times; default: all.")] = [],  # noqa: B006
-    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0],  # noqa: B006
+    recipes: Annotated[list[str], typer.Option(help="Several times.")] = list(RATES),
+    concepts: Annotated[list[str], typer.Option(help="Several times; default: all.")] = [],
+    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0],
     prompt_count: Annotated[int, typer.Option(help="So many of the complex prompts.")] = 8,
     images: Annotated[int, typer.Option(help="Pictures of each prompt.")] = 1,
     sampling_steps: Annotated[int, typer.Option(help="Of each picture.")] = 15,

@@ -6,6 +6,7 @@ import torch
 
 from adb_core import plots
 from adb_core.drift import Drift
+from adb_core.plots import curves
 from adb_core.records import StepRecord
 
 
@@ -115,5 +116,5 @@ def test_figures_refuse_nothing_to_draw():
 
 def test_running_mean_by_hand():
     torch.testing.assert_close(
-        plots._smooth([1.0, 3.0, 5.0, 9.0], 2), np.array([1.0, 2.0, 4.0, 7.0])
+        curves._smooth([1.0, 3.0, 5.0, 9.0], 2), np.array([1.0, 2.0, 4.0, 7.0])
     )

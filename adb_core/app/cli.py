@@ -5,9 +5,7 @@ Heavy libraries load inside the commands, so that ``adb --help`` answers at once
 
 from __future__ import annotations
 
-import typer
-
-from ..system.commands import TYPER_STYLE, polite
+from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
 from .commands.machine import concepts, doctor
 from .commands.training import demo, train
@@ -28,7 +26,7 @@ Mistakes in what you type end with one line that names the cure and exit code 2;
 with exit code 130.
 """
 
-app = typer.Typer(name="adb", no_args_is_help=True, help=HELP, **TYPER_STYLE)
+app = typer_app("adb", no_args_is_help=True, help=HELP)
 for command in (demo, train, generate, attention, concepts, doctor):
     app.command()(polite(command))
 

@@ -13,15 +13,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes; 130 is the shell's own for Ctrl-C
-TYPER_STYLE = {
-    "add_completion": False,
-    "rich_markup_mode": None,
-    "pretty_exceptions_enable": False,
-}
 
 
 class InputError(ValueError):
@@ -70,9 +66,20 @@ def polite(command: Callable, name: str = "adb") -> Callable:
     return run
 
 
+def typer_app(name: str, **more: Any) -> typer.Typer:
+    """A typer application in the project's style: plain help, and bugs with Python's traceback."""
+    return typer.Typer(
+        name=name,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        **more,
+    )
+
+
 def command_app(command: Callable, name: str) -> typer.Typer:
     """A typer application of this one function, for :func:`run_command` and for tests."""
-    app = typer.Typer(name=name, **TYPER_STYLE)
+    app = typer_app(name)
     app.command()(polite(command, name))
     return app
 

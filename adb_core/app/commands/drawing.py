@@ -13,7 +13,7 @@ from ..arguments import check_file, check_seed, find_model
 def generate(
     prompts: o.Prompts,
     model: o.Model = "tiny",
-    seed: o.Seeds = [0],  # noqa: B006  typer copies it
+    seed: o.Seeds = [0],
     steps: o.Steps = 25,
     guidance: o.Guidance = 3.0,
     device: o.Device = "auto",
