@@ -7,10 +7,7 @@ from typing import Annotated
 
 import typer
 
-RECIPES = (
-    "attndreambooth, attndreambooth_fast, textual_inversion, dreambooth, dreambooth_prior, "
-    "ti_dreambooth, without_stage_1, without_stage_2, without_stage_3, without_regularizer."
-)
+from ..recipes import RECIPES
 
 
 def option(name: str, text: str):
@@ -39,7 +36,7 @@ Placeholder = Annotated[
     str | None,
     option("--placeholder", "The new word; by default the concept's name in angle brackets."),
 ]
-RecipeName = Annotated[str, option("--recipe", RECIPES)]
+RecipeName = Annotated[str, option("--recipe", f"{', '.join(RECIPES)}.")]
 Preset = Annotated[
     str | None,
     option(
