@@ -1,4 +1,4 @@
-"""What a CPU cannot show: the kernels, half precision and resume on CUDA. Skipped where there is none."""
+"""What a CPU cannot show: the kernels, half precision and resume on CUDA."""
 
 from dataclasses import replace
 
@@ -67,7 +67,7 @@ def test_every_recipe_trains_in_every_precision(name, precision):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_resumed_goes_on_as_uninterrupted(tmp_path, precision):
-    """The same steps with the same scale of the loss; kernels on a GPU may add in another order, so not bit for bit."""
+    """The same steps with the same scale of the loss; kernels may add in another order."""
     plan = short(recipe("attndreambooth"), steps=3)
 
     def run(out):
