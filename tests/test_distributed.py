@@ -106,7 +106,7 @@ def test_two_processes_equal_one(tmp_path):
         value,
     ) in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
         torch.testing.assert_close(
-            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}"
+            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
         )
 
 

@@ -44,7 +44,7 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
         maps = torch.cat([m.flatten() for m in capture.layers.values()])
         (out.square().mean() + maps.square().sum()).backward()
         found[path] = out.detach(), maps.detach(), text.grad.clone()
-    for a, b in zip(*found.values()):
+    for a, b in zip(*found.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert default_path(DEVICE) == "fused"
 
