@@ -34,57 +34,54 @@ from . import (
     training as training,
     widgets as widgets,
 )
-from .attention import capture_attention as capture_attention
-from .attention import selection as selection
-from .base import Base as Base
-from .base import Drawable as Drawable
-from .base import StableDiffusion as StableDiffusion
-from .base import load_base as load_base
-from .checkpoint import CheckpointError as CheckpointError
-from .checkpoint import load_checkpoint as load_checkpoint
-from .checkpoint import save_checkpoint as save_checkpoint
-from .concept import Concept as Concept
-from .concept import bundled_concepts as bundled_concepts
-from .concept_token import ConceptToken as ConceptToken
-from .concept_token import TokenError as TokenError
-from .drift import Drift as Drift
-from .drift import Projection as Projection
-from .engine import TrainingError as TrainingError
-from .engine import make_accelerator as make_accelerator
-from .generation import Generation as Generation
-from .generation import PromptError as PromptError
-from .generation import Sampling as Sampling
-from .generation import generate as generate
-from .generation import prompt_words as prompt_words
-from .images import Augmentation as Augmentation
-from .images import ConceptError as ConceptError
-from .judges import load_clip as load_clip
-from .judges import load_judge as load_judge
+from .attention import capture_attention as capture_attention, selection as selection
+from .base import (
+    Base as Base,
+    Drawable as Drawable,
+    StableDiffusion as StableDiffusion,
+    load_base as load_base,
+)
+from .checkpoint import (
+    CheckpointError as CheckpointError,
+    load_checkpoint as load_checkpoint,
+    save_checkpoint as save_checkpoint,
+)
+from .concept import Concept as Concept, bundled_concepts as bundled_concepts
+from .concept_token import ConceptToken as ConceptToken, TokenError as TokenError
+from .drift import Drift as Drift, Projection as Projection
+from .engine import TrainingError as TrainingError, make_accelerator as make_accelerator
+from .generation import (
+    Generation as Generation,
+    PromptError as PromptError,
+    Sampling as Sampling,
+    generate as generate,
+    prompt_words as prompt_words,
+)
+from .images import Augmentation as Augmentation, ConceptError as ConceptError
+from .judges import load_clip as load_clip, load_judge as load_judge
 from .learner import Learner as Learner
 from .loading import BaseModelError as BaseModelError
 from .maps import aggregate as aggregate
-from .metrics import Interval as Interval
-from .metrics import bootstrap as bootstrap
-from .metrics import evaluate_result as evaluate_result
+from .metrics import (
+    Interval as Interval,
+    bootstrap as bootstrap,
+    evaluate_result as evaluate_result,
+)
 from .options import RunOptions as RunOptions
-from .personalization import Run as Run
-from .personalization import personalize as personalize
-from .recipes import RECIPES as RECIPES
-from .recipes import Recipe as Recipe
-from .recipes import Stage as Stage
-from .recipes import recipe as recipe
-from .recipes import recipe_table as recipe_table
-from .recipes import scaled as scaled
-from .recording import Recording as Recording
-from .recording import record as record
+from .personalization import Run as Run, personalize as personalize
+from .recipes import (
+    RECIPES as RECIPES,
+    Recipe as Recipe,
+    Stage as Stage,
+    recipe as recipe,
+    recipe_table as recipe_table,
+    scaled as scaled,
+)
+from .recording import Recording as Recording, record as record
 from .records import StepRecord as StepRecord
-from .regularizer import map_statistics as map_statistics
-from .regularizer import stack_statistics as stack_statistics
-from .result import Result as Result
-from .result import SavedResult as SavedResult
-from .result import load_result as load_result
-from .system.paths import data_dir as data_dir
-from .system.paths import data_path as data_path
+from .regularizer import map_statistics as map_statistics, stack_statistics as stack_statistics
+from .result import Result as Result, SavedResult as SavedResult, load_result as load_result
+from .system.paths import data_dir as data_dir, data_path as data_path
 from .training import train_stage as train_stage
 
 __version__: str

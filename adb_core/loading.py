@@ -72,7 +72,7 @@ def find_source(name: str, revision: str | None, kinds: tuple[str, ...]) -> Sour
     if not name.strip():
         raise BaseModelError(f"the base model has no name: give {NAMES}")
     if name == "tiny":
-        return Source(name, str(_whole(data_path("tiny-sd"), CURE)), revision)
+        return Source(name, str(_whole(data_path("tiny-sd"), CURE, kinds)), revision)
     place, pinned = ALIASES.get(name, (name, None))
     folder = Path(place)
     if folder.is_file():
@@ -82,7 +82,7 @@ def find_source(name: str, revision: str | None, kinds: tuple[str, ...]) -> Sour
         )
     if folder.exists():
         check_kind(folder, kinds)
-        _whole(folder, f"copy or download {name} again, or use 'tiny'")
+        _whole(folder, f"copy or download {name} again, or use 'tiny'", kinds)
         return Source(name, str(folder), revision)
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise BaseModelError(f"no folder {name!r}: give {NAMES} that exists")
@@ -92,9 +92,9 @@ def find_source(name: str, revision: str | None, kinds: tuple[str, ...]) -> Sour
 # ---------------------------------------------------------------- folders
 
 
-def _whole(folder: Path, cure: str) -> Path:
+def _whole(folder: Path, cure: str, kinds: tuple[str, ...]) -> Path:
     try:
-        return check_model_folder(folder, cure)
+        return check_model_folder(folder, cure, kinds)
     except BadFolder as error:
         raise BaseModelError(str(error)) from error
 

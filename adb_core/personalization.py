@@ -27,8 +27,7 @@ from .concept import Concept
 from .engine import make_accelerator
 from .learner import Learner, check_finite, make_optimizer
 from .options import RunOptions, chosen
-from .recipes import Recipe
-from .recipes import recipe as named_recipe
+from .recipes import Recipe, recipe as named_recipe
 from .records import SERIES, StepRecord, write_history
 from .result import Result
 from .system.files import sweep

@@ -14,8 +14,7 @@ from ..base import Base
 from ..checkpoint import FORMAT
 from ..concept import Concept
 from ..personalization import Run
-from ..recipes import Recipe
-from ..recipes import recipe as named
+from ..recipes import Recipe, recipe as named
 from ..result import Result
 
 

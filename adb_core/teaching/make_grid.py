@@ -21,8 +21,7 @@ from ..judges import load_clip, load_judge
 from ..metrics.evaluate import evaluate_result
 from ..personalization import personalize
 from ..pictures import enlarge, overlay, png, side_by_side, stacked
-from ..recipes import Recipe
-from ..recipes import recipe as named
+from ..recipes import Recipe, recipe as named
 from ..system.files import atomic_write_bytes, atomic_write_json
 from .grid import Grid, lambdas, load_grid, variants
 

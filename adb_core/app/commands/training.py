@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...system.commands import INTERRUPTED
-from .. import arguments
-from .. import options as o
+from .. import arguments, options as o
 
 if TYPE_CHECKING:
     from ...concept import Concept
