@@ -100,3 +100,41 @@ def tiny_concept(category: str = "cat", count: int = 3):
         "<pico>",
         category,
     )
+
+
+def short(plan, steps: int = 2, batch: int = 2):
+    """A recipe with few and small steps in every stage."""
+    from dataclasses import replace
+
+    stages = tuple(replace(s, steps=steps, batch_size=batch) for s in plan.stages)
+    return replace(plan, stages=stages)
+
+
+def weights(learner) -> dict[str, torch.Tensor]:
+    """Copies of everything that training could change; the token table apart, but for its rows."""
+    texts = [
+        (f"text{k}.{name}", p)
+        for k, encoder in enumerate(learner.text.encoders)
+        for name, p in encoder.named_parameters()
+        if "token_embedding" not in name
+    ]
+    unet = [(f"unet.{name}", p) for name, p in learner.unet.named_parameters()]
+    rows = learner.token.parameters().items()
+    return {name: p.detach().clone() for name, p in (*rows, *unet, *texts)}
+
+
+def make_learner(plan, kind: str = "sd15", **options):
+    """A learner of a random base model and concept, with two views a picture."""
+    from adb_core.learner import Learner
+
+    return Learner(tiny_base(kind), tiny_concept(), plan, **{"view_count": 2, **options})
+
+
+def folder_of(base, folder):
+    """The base model as a diffusers folder, as ``load_base`` reads it."""
+    from diffusers import DDPMScheduler
+
+    pipeline = base.pipeline()
+    pipeline.scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    pipeline.save_pretrained(folder)
+    return folder
