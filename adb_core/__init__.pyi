@@ -2,36 +2,98 @@
 
 from . import (
     app as app,
+)
+from . import (
     attention as attention,
+)
+from . import (
     base as base,
+)
+from . import (
     checkpoint as checkpoint,
+)
+from . import (
     concept as concept,
+)
+from . import (
     concept_token as concept_token,
+)
+from . import (
     drift as drift,
+)
+from . import (
     engine as engine,
+)
+from . import (
     generation as generation,
+)
+from . import (
     images as images,
+)
+from . import (
     judges as judges,
+)
+from . import (
     learner as learner,
+)
+from . import (
     loading as loading,
+)
+from . import (
     losses as losses,
+)
+from . import (
     maps as maps,
+)
+from . import (
     metrics as metrics,
+)
+from . import (
     model_card as model_card,
+)
+from . import (
     options as options,
+)
+from . import (
     personalization as personalization,
+)
+from . import (
     pictures as pictures,
+)
+from . import (
     plots as plots,
+)
+from . import (
     recipes as recipes,
+)
+from . import (
     recording as recording,
+)
+from . import (
     records as records,
+)
+from . import (
     regularizer as regularizer,
+)
+from . import (
     result as result,
+)
+from . import (
     system as system,
+)
+from . import (
     teaching as teaching,
+)
+from . import (
     tinymodel as tinymodel,
+)
+from . import (
     toyworld as toyworld,
+)
+from . import (
     training as training,
+)
+from . import (
     widgets as widgets,
 )
 from .attention import capture_attention as capture_attention

@@ -39,15 +39,13 @@ def train_stage(
     """Train one stage, one yield per optimizer step.
 
     Only the stage's parameters change. The learner is in order whenever the generator is
-    suspended or closed: hooks and processors are the original ones after ``close()``. How it
-    trains (micro-batches, precision, what is watched) is in ``learner.options``.
+    suspended, and all is put back after ``close()``. How it trains is in ``learner.options``.
 
     Args:
         optimizer: from :func:`make_optimizer`, to go on from a checkpoint at step ``start``.
 
     Raises:
-        TrainingError: the loss is not a number any more, the batch does not divide, or the
-            learner's recipe has no such stage.
+        TrainingError: a loss that is no number, a batch that does not divide, a foreign stage.
     """
     # what stays the same in every step
     work = StageWork(learner, stage)

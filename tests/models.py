@@ -1,4 +1,4 @@
-"""Small random U-Nets for the tests: the block structure of SD 1.5 and SD 2.1, odd sizes, no pretraining."""
+"""Small random models for the tests: the blocks of SD 1.5 and SD 2.1, odd sizes, no pretraining."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKENS = 11
 
 
 def tiny_unet(kind: str = "sd15", seed: int = 0, text: int = TEXT) -> UNet2DConditionModel:
-    """A U-Net with SD's blocks at a fraction of its width: cross-attention at 16, 8 and 4, none at 2."""
+    """A U-Net with SD's blocks, much narrower: cross-attention at 16, 8 and 4, none at 2."""
     torch.manual_seed(seed)
     sd21 = dict(attention_head_dim=(1, 2, 2, 2), use_linear_projection=True)
     return UNet2DConditionModel(
@@ -38,7 +38,7 @@ def inputs(batch: int = 3, seed: int = 1, height: int = 16, width: int = 16):
 
 
 def tiny_base(kind: str = "sd15", seed: int = 0):
-    """A whole random base model on the CPU: tokenizer of the toy world, everything else a few thousand parameters."""
+    """A random base model on the CPU: the toy world's tokenizer, a few thousand parameters."""
     from diffusers import AutoencoderKL, DDPMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 

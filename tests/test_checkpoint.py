@@ -54,7 +54,7 @@ def test_checkpoints_of_others_are_refused(tmp_path):
 
 
 def other_bases():
-    """Models that share much with the first: another seed; a fine-tuned U-Net; another prediction type."""
+    """Models that share much with the first: another seed; fine-tuned; another prediction."""
     yield tiny_base(seed=9)
     tuned = tiny_base()
     for parameter in tuned.unet.parameters():
@@ -79,7 +79,7 @@ def test_bad_checkpoint_files_give_one_line(tmp_path):
         "[1]": "of this version",
         '{"format": 1}': "of this version",
         '{"format": 3}': "header is not whole",
-        '{"format": 3, "identity": {}, "progress": {"stage": -1, "step": 0}}': "header is not whole",
+        '{"format": 3, "identity": {}, "progress": {"stage": -1, "step": 0}}': "is not whole",
     }
     for header, says in headers.items():
         (tmp_path / "h.safetensors").write_bytes(
@@ -124,7 +124,7 @@ def test_a_damaged_history_is_one_line(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
-    """A step reports the loss before it; that its own result is finite is looked at before anything is written."""
+    """A step reports the loss before it; its own result is looked at before it is written."""
     stage = Stage("s", ("embedding",), steps=1, lr=1e38, batch_size=2, weight_decay=1e10)
     with pytest.raises(TrainingError, match="stage 's' made token.rows infinite or not a number"):
         personalize(tiny_base(), tiny_concept(), Recipe("r", (stage,)), view_count=2, out=tmp_path)

@@ -1,4 +1,4 @@
-"""Two processes train what one does: the whole batch is the same, split in two, and every gradient is averaged."""
+"""Two processes train what one does: one batch, split in two, and every gradient averaged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
 
 
 def two_processes(*command: str) -> list[str]:
-    """Run a Python command as ``accelerate launch`` would on two devices; returns what each printed."""
+    """Run a Python command as ``accelerate launch`` would, twice; returns what each printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -106,7 +106,7 @@ def test_two_processes_equal_one(tmp_path):
         value,
     ) in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
         torch.testing.assert_close(
-            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}"
+            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
         )
 
 

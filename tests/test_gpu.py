@@ -1,4 +1,4 @@
-"""What a CPU cannot show: the kernels, half precision and resume on CUDA. Skipped where there is none."""
+"""What a CPU cannot show: the kernels, half precision and resume on CUDA."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
         maps = torch.cat([m.flatten() for m in capture.layers.values()])
         (out.square().mean() + maps.square().sum()).backward()
         found[path] = out.detach(), maps.detach(), text.grad.clone()
-    for a, b in zip(*found.values()):
+    for a, b in zip(*found.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert default_path(DEVICE) == "fused"
 
@@ -67,7 +67,7 @@ def test_every_recipe_trains_in_every_precision(name, precision):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_resumed_goes_on_as_uninterrupted(tmp_path, precision):
-    """The same steps with the same scale of the loss; kernels on a GPU may add in another order, so not bit for bit."""
+    """The same steps with the same scale of the loss; kernels may add in another order."""
     plan = short(recipe("attndreambooth"), steps=3)
 
     def run(out):

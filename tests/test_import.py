@@ -65,4 +65,4 @@ def test_dir_lists_what_is_not_loaded_yet():
 
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'adb_core' has no attribute 'no_such_name'"):
-        adb_core.no_such_name
+        adb_core.no_such_name  # noqa: B018
