@@ -39,7 +39,7 @@ ifeq ($(ARGS),)
 endif
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 ifeq ($(ARGS),)
-	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
 endif
 
 notebooks: setup

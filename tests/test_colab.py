@@ -34,7 +34,7 @@ AFTER = """
 import ipywidgets, adb_core, numpy as np
 from pathlib import Path
 from adb_core.widgets import AttentionExplorer, BeforeAfter
-from adb_core.generation import Recording
+from adb_core.recording import Recording
 print("ipywidgets", ipywidgets.__version__)
 print("installed", "site-packages" in adb_core.__file__, adb_core.data_path("tiny-sd").is_dir())
 name = "mid_block.attentions.0.transformer_blocks.0.attn2.processor"

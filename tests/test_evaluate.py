@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from models import tiny_base, tiny_concept
+from two_encoders import two_encoder_base
 
 from adb_core.concept import Concept
 from adb_core.generation import Generation
@@ -154,6 +155,20 @@ def test_the_base_model_is_the_control_before_training():
     assert found["scores"]["ratio"]["mean"] == pytest.approx(1.0)
     with pytest.raises(MetricError, match="pass concept="):
         evaluate_result(tiny_base(), PROMPTS, [0])
+
+
+def test_another_family_of_models_is_measured_by_the_same_metrics():
+    """Two text encoders, pooled states, and no cross-attention at the latents' resolution."""
+    base, plan = two_encoder_base(), recipe("attndreambooth")
+    plan = replace(plan, stages=tuple(replace(s, steps=1, batch_size=2) for s in plan.stages))
+    result = personalize(base, masked_concept(), plan, view_count=2)
+    call = dict(judge=FakeJudge(), clip=None, steps=2, drift_seeds=(0,), concept=masked_concept())
+    trained = evaluate_result(result, PROMPTS[:1], [0], **call)
+    before = evaluate_result(base, PROMPTS[:1], [0], **call)
+    new = trained["scores"].keys() - before["scores"].keys()
+    assert new == {"drift_pixels", "overlap_category"}  # a base model is its own category
+    assert {"identity", "pointing", "ratio", "overlap_others"} <= before["scores"].keys()
+    assert before["scores"]["ratio"]["mean"] == pytest.approx(1.0)
 
 
 def test_no_training_is_no_drift_and_a_moved_unet_is():

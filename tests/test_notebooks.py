@@ -15,9 +15,6 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
-import torch
-
-from adb_core.system import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
@@ -158,7 +155,6 @@ def test_first_cell_says_what_a_kernel_lacks(monkeypatch, version, lacking, says
     import importlib.util
 
     real = importlib.util.find_spec
-    monkeypatch.setattr(devices, "busy_elsewhere", lambda: 0.0)
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in lacking else real(name)
     )
@@ -171,33 +167,6 @@ def test_first_cell_says_what_a_kernel_lacks(monkeypatch, version, lacking, says
         return
     with pytest.raises(SystemExit, match=says):
         exec(code, {})
-
-
-@pytest.mark.parametrize(("busy", "threads"), [(0.0, 2), (0.4, 2), (0.9, 1), (2.1, 1), (None, 2)])
-def test_notebooks_leave_busy_cores_alone(monkeypatch, busy, threads):
-    before = torch.get_num_threads()
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(devices.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(devices, "busy_elsewhere", lambda: busy)
-    try:
-        torch.set_num_threads(2)
-        assert devices.share_cores() == threads
-        torch.set_num_threads(2)
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        assert devices.share_cores() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")
-def test_another_programs_work_is_seen_and_ones_own_is_not():
-    program = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
-    other = subprocess.Popen([sys.executable, "-c", program])
-    try:
-        assert max(devices.busy_elsewhere(0.3) for _ in range(5)) > 0.3
-    finally:
-        other.kill()
-        other.wait()
 
 
 def test_parse_refuses_what_it_does_not_know():

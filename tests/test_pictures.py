@@ -27,6 +27,9 @@ def test_png_without_options_is_pillows_own(tmp_path):
     picture, stream = noise(13, 7), io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG")
     assert png(picture) == stream.getvalue()
+    smallest = io.BytesIO()
+    Image.fromarray(picture).save(smallest, "PNG", optimize=True)
+    assert png(picture, optimize=True) == smallest.getvalue()
     save_png(tmp_path / "a.png", picture)
     assert (tmp_path / "a.png").read_bytes() == stream.getvalue()
 

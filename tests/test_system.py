@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from adb_core.system import company as company_module
+from adb_core.system import company as company_module, devices
 from adb_core.system.commands import InputError, command_app, run_command
 from adb_core.system.company import Company, mind_company
 from adb_core.system.fingerprints import fingerprint, json_fingerprint
@@ -121,6 +122,16 @@ def test_fingerprints():
 
 
 # ---------------------------------------------------------------- company
+
+
+def test_another_programs_work_is_seen_and_ones_own_is_not():
+    program = "import time\nend = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
+    other = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        assert max(devices.busy_elsewhere(0.3) for _ in range(5)) > 0.3
+    finally:
+        other.kill()
+        other.wait()
 
 
 def threads_here(wanted: int | None = None) -> int:

@@ -14,6 +14,7 @@ from adb_core.metrics import where
 from adb_core.pictures import opened
 from adb_core.plots import DriftPoint, alt_text
 from adb_core.recording import Recording
+from adb_core.teaching import make_grid
 from adb_core.teaching.grid import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
 from adb_core.widgets import (
     AttentionExplorer,
@@ -261,6 +262,29 @@ def test_errors_of_training_appear_in_the_playground(tiny_base):
     playground.worker.run(playground.work)
     playground.worker.wait(120)
     assert "PromptError" in playground.status.value
+
+
+def test_a_grid_is_trained_and_a_stopped_run_goes_on(tiny_base, tmp_path, monkeypatch):
+    trained = []
+
+    def point(base, concept, recipe, tools):
+        trained.append(lambdas(recipe))
+        return real(base, concept, recipe, tools)
+
+    real = make_grid.make_point
+    monkeypatch.setattr(make_grid, "make_point", point)
+    monkeypatch.setattr(make_grid, "named", lambda name: short_recipe(1))
+    monkeypatch.setattr(make_grid, "SAMPLING", {"steps": 2, "guidance": 3.0})
+    monkeypatch.setattr(make_grid, "variants", lambda plan: variants(plan, (0.0, 2.0), (5.0,))[:1])
+    folders = tmp_path / "grid", tmp_path / "work"
+    make_grid.make_grid(*folders, tiny_base, progress=False)
+    monkeypatch.setattr(make_grid, "variants", lambda plan: variants(plan, (0.0, 2.0), (5.0,)))
+    grid = make_grid.make_grid(*folders, tiny_base, progress=False)
+    assert trained == [p.lambdas for p in grid.points] and len(set(trained)) == 2
+    assert opened(grid.points[0].png).shape == (408, 616, 3)
+    assert grid.points[1].text.startswith("identity ") and grid.find(short_recipe(1))
+    with pytest.raises(FileNotFoundError, match="make_grid"):
+        load_grid(tmp_path)
 
 
 def test_bundled_grid_has_the_recipes_own_point_and_says_what_was_measured():

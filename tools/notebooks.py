@@ -215,12 +215,12 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 
 
 @app.command()
-def run(wanted: Annotated[list[str] | None, typer.Argument(help="notebooks; all")] = None) -> None:
+def run(chosen: Annotated[list[str] | None, typer.Argument(help="notebooks; all")] = None) -> None:
     """Build, execute, store the outputs, measure the time."""
-    if unknown := set(wanted or ()) - set(names()):
+    if unknown := set(chosen or ()) - set(names()):
         there = ", ".join(names())
         sys.exit(f"no source for {', '.join(sorted(unknown))}: there are {there}")
-    for name in wanted or names():
+    for name in chosen or names():
         notebook = build(name)
         seconds = execute(notebook, FOLDER)
         atomic_write_json(TIMES, {**times(), name: round(seconds, 1)})

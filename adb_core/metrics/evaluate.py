@@ -168,7 +168,7 @@ def _summary(values: Mapping[str, np.ndarray], hits: Mapping[str, list[float]]) 
     finite = {name: v[~np.isnan(v)] for name, v in values.items()}
     return {
         "scores": {name: _interval(v) for name, v in finite.items() if len(v)},
-        "by_label": {label: _interval(found) for label, found in hits.items()},
+        "by_label": {label: _interval(single) for label, single in hits.items()},
         "values": {
             name: [None if math.isnan(x) else round(float(x), 6) for x in v]
             for name, v in values.items()

@@ -75,11 +75,11 @@ class Pictures:
         return embed_texts(clip, self.texts)
 
     def _need(self, tool: str) -> Any:
-        found = getattr(self, tool)
-        if found is None:
+        instrument = getattr(self, tool)
+        if instrument is None:
             name = {"judge": "judge", "clip": "CLIP"}[tool]
             raise LeftOut(self.absent.get(tool, f"no {name} was given"))
-        return found
+        return instrument
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def text(pictures: Pictures) -> np.ndarray:
 
 def category(pictures: Pictures) -> np.ndarray:
     """0 or 1: whether it still is one of its category."""
-    wanted = pictures.concept.category
-    return np.array([float(word == wanted) for word in pictures.read["category"]])
+    own = pictures.concept.category
+    return np.array([float(word == own) for word in pictures.read["category"]])
 
 
 def leakage(pictures: Pictures) -> Values:
@@ -137,9 +137,9 @@ def measure(metrics: Mapping[str, Callable], evidence) -> tuple[dict, dict[str, 
     left_out: dict[str, str] = {}
     for name, function in metrics.items():
         try:
-            found = function(evidence)
+            result = function(evidence)
         except LeftOut as why:
             left_out[name] = str(why)
             continue
-        values |= found if isinstance(found, Mapping) else {name: found}
+        values |= result if isinstance(result, Mapping) else {name: result}
     return values, left_out

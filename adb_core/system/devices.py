@@ -85,22 +85,3 @@ def busy_elsewhere(seconds: float = 0.4) -> float | None:
     except (OSError, RuntimeError):
         return None
     return max(0.0, (all_after - all_before) - (own_after - own_before)) / took
-
-
-def share_cores() -> int:
-    """Let torch use the cores that nobody else uses, one at least; returns how many that are.
-
-    torch's threads wait for one another many times in a step. If another program holds one of the
-    cores, all wait for the thread that shares it: on two cores a step then takes four times as
-    long, and with one thread on the free core 1.6 times (``benchmarks/waiting.py``).
-    The number of threads can change the last digits of results, so only notebooks call this;
-    ``OMP_NUM_THREADS`` in the environment is obeyed.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    busy = None if "OMP_NUM_THREADS" in os.environ else busy_elsewhere()
-    if busy is not None and busy > 0.5:
-        free = (os.cpu_count() or threads) - round(busy)
-        torch.set_num_threads(max(1, min(threads, free)))
-    return torch.get_num_threads()

@@ -28,9 +28,6 @@ def start() -> None:
             f"This kernel lacks {', '.join(missing)}: "
             "run make setup, and choose the kernel of .venv (README)."
         )
-    from ..system.devices import share_cores
-
-    share_cores()  # leaves alone the cores that other programs keep busy
     if "google.colab" in sys.modules:
         importlib.import_module("google.colab.output").enable_custom_widget_manager()
 

@@ -40,8 +40,8 @@ class Grid:
 
     def find(self, recipe: Recipe) -> Point | None:
         """The point with this recipe's weights, or None; nothing else of the recipe is compared."""
-        wanted = lambdas(recipe)
-        return next((p for p in self.points if p.lambdas == wanted), None)
+        weights = lambdas(recipe)
+        return next((p for p in self.points if p.lambdas == weights), None)
 
     @property
     def axes(self) -> str:

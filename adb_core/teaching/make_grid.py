@@ -86,11 +86,11 @@ def make_grid(folder: Path, work: Path, base: Base, progress: bool = True) -> Gr
             atomic_write_json(facts, numbers)
         numbers = json.loads(facts.read_text(encoding="utf-8"))
         atomic_write_bytes(folder / path.name, path.read_bytes())
-        said = (
+        summary = (
             f"identity {numbers['identity']:.2f}, text {numbers['text']:.2f}, "
             f"attention of [V] / category {numbers['mean_ratio']:.2f}"
         )
-        points.append({"lambdas": lambdas(variant), "image": path.name, "said": said, **numbers})
+        points.append({"lambdas": lambdas(variant), "image": path.name, "said": summary, **numbers})
     texts = [p["prompt"] for p in PROMPTS]
     index = {"concept": CONCEPT, "recipe": RECIPE, "seed": SEED, "prompts": texts}
     atomic_write_json(folder / "grid.json", index | {"points": points})

@@ -46,12 +46,12 @@ class Prediction:
         if answer not in self.choices:
             raise ValueError(f"{answer!r} was no choice: {', '.join(self.choices)}")
         if self.choice is None:
-            said = "You made no prediction: scroll up, choose, and run this cell again."
+            comment = "You made no prediction: scroll up, choose, and run this cell again."
         elif self.choice == answer:
-            said = "You predicted it."
+            comment = "You predicted it."
         else:
-            said = f"You predicted: {self.choice}. What made you think so?"
-        print(f"It turned out: {answer}. {said}")
+            comment = f"You predicted: {self.choice}. What made you think so?"
+        print(f"It turned out: {answer}. {comment}")
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
