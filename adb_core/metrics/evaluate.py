@@ -84,7 +84,9 @@ def evaluate_result(
         raise MetricError(
             "a base or saved model does not carry the concept's photos: pass concept="
         )
-    entries = [{"prompt": p, "asks": {}} if isinstance(p, str) else dict(p) for p in prompts]
+    entries: list[dict[str, Any]] = [
+        {"prompt": p} if isinstance(p, str) else dict(p) for p in prompts
+    ]
     if not entries or not len(seeds):
         raise MetricError("give at least one prompt and one seed to evaluate")
     pictures, generation = _look(model, concept, entries, seeds, options)
