@@ -84,7 +84,7 @@ def evaluate_result(
         raise MetricError(
             "a base or saved model does not carry the concept's photos: pass concept="
         )
-    entries = [{"prompt": p, "asks": {}} if isinstance(p, str) else dict(p) for p in prompts]
+    entries = [_entry(prompt) for prompt in prompts]
     if not entries or not len(seeds):
         raise MetricError("give at least one prompt and one seed to evaluate")
     pictures, generation = _look(model, concept, entries, seeds, options)
@@ -96,6 +96,11 @@ def evaluate_result(
         **_summary(values | more, _hits(pictures)),
         "left_out": left_out | also_left_out,
     }
+
+
+def _entry(prompt: str | Mapping) -> dict[str, Any]:
+    """A prompt with what it asks for, as in ``data/prompts``."""
+    return {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
 
 
 def _look(
