@@ -7,6 +7,7 @@ module imports no torch: its worker processes start quickly.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
@@ -21,11 +22,22 @@ from pathlib import Path
 import numpy as np
 
 from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_text, sweep
-from ..toyworld import grammar
+from ..toyworld import (
+    grammar,
+    pen,
+    places,
+    portraits,
+    props,
+    render,
+    sampling,
+    skies,
+    subjects,
+)
 from ..toyworld import scene as scene_module
-from ..toyworld.scene import LABELS, Scene, labels, sample_scene, scene_from_dict, scene_to_dict
+from ..toyworld.render import SIZE
+from ..toyworld.scene import LABELS, Scene, labels, scene_from_dict, scene_to_dict
 
-CHUNK = 2000  # scenes in a file: 25 MB of pixels, half a minute of work at most
+CHUNK = 500  # scenes in a file: 25 MB of pixels, a few seconds of work
 CAPTION_STRIDE = 64  # captions of scene i use the seeds i * 64 + j
 
 
@@ -34,7 +46,7 @@ class Cache:
     """Rendered scenes.
 
     Attributes:
-        images: uint8 (n, 64, 64, 3), RGB.
+        images: uint8 (n, 128, 128, 3), RGB.
         records: n dicts with the scene as plain data and its captions.
     """
 
@@ -72,12 +84,24 @@ def label_numbers(scenes: list[Scene]) -> np.ndarray:
 
 
 def code_hash() -> str:
-    """Changes when the code that draws or describes scenes changes: old pictures are then stale."""
-    from ..toyworld import pen, places, props, render, subjects
+    """Changes when the code that draws or describes scenes does: old pictures are then stale.
 
-    drawing = (scene_module, grammar, pen, subjects, props, places, render)
-    sources = [Path(module.__file__).read_bytes() for module in drawing]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+    Comments and layout do not count.
+    """
+    drawing = (
+        scene_module,
+        portraits,
+        sampling,
+        grammar,
+        pen,
+        subjects,
+        props,
+        places,
+        skies,
+        render,
+    )
+    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in drawing]
+    return hashlib.sha256("\0".join(trees).encode()).hexdigest()[:16]
 
 
 def build_cache(
@@ -95,7 +119,7 @@ def build_cache(
     """Render ``count`` scenes into ``folder``, or go on where a killed call stopped, or just load.
 
     Args:
-        held_out, sample: passed to :func:`.scene.sample_scene`.
+        held_out, sample: passed to :func:`.sampling.sample_scene`.
         workers: processes; None uses all cores, 1 renders in this process.
 
     A folder made with other settings or by other render code is made anew.
@@ -124,7 +148,7 @@ def build_cache(
 
 
 def load_cache(folder: str | Path) -> Cache:
-    """Read a finished cache into memory (12 kB per image).
+    """Read a finished cache into memory (49 kB per image).
 
     Raises:
         FileNotFoundError: no cache, or chunks missing; the message names the folder.
@@ -133,7 +157,7 @@ def load_cache(folder: str | Path) -> Cache:
     try:
         settings = json.loads((folder / "manifest.json").read_text())
         count, chunk = settings["count"], settings["chunk"]
-        images, records = np.empty((count, 64, 64, 3), np.uint8), []
+        images, records = np.empty((count, SIZE, SIZE, 3), np.uint8), []
         for number, start in enumerate(range(0, count, chunk)):
             pixels, texts = _paths(folder, number)
             images[start : start + chunk] = np.load(pixels)
@@ -174,16 +198,14 @@ def _prepare(folder: Path, settings: dict) -> None:
 
 
 def make_scene(index: int, settings: dict) -> tuple[np.ndarray, dict]:
-    """Scene ``index`` of a cache: uint8 (64, 64, 3) and its record."""
-    from ..toyworld.render import render_image
-
+    """Scene ``index`` of a cache: uint8 (128, 128, 3) and its record."""
     rng = np.random.default_rng([settings["seed"], index])
-    item = sample_scene(rng, held_out=settings["held_out"], **settings["sample"])
+    item = sampling.sample_scene(rng, held_out=settings["held_out"], **settings["sample"])
     said = [
         grammar.caption(item, index * CAPTION_STRIDE + j)
         for j in range(settings["captions_per_image"])
     ]
-    return render_image(item, index), {"scene": scene_to_dict(item), "captions": said}
+    return render.render_image(item, index), {"scene": scene_to_dict(item), "captions": said}
 
 
 def _make_chunk(folder: Path, number: int, settings: dict) -> int:

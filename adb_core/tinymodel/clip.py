@@ -1,6 +1,6 @@
 """The tiny CLIP: a two-layer text tower that Stable Diffusion reads, and a small vision tower.
 
-Two losses, weight 1 each: CLIP's symmetric contrastive loss, and the same contrast on the
+Two losses: CLIP's symmetric contrastive loss, and, with a weight that is a dial, the same on the
 similarity "each content word against its best image patch, averaged over the words" (as
 FILIP, Yao et al. 2021). With the first alone a causal text tower lets every word's state
 carry its whole prefix and every word's attention map lands on the subject; the second makes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .cache import Cache
 
 SETTINGS = Fit("clip", lr=1e-3, batch=128, warmup=100, weight_decay=0.05, ema=0.995)
-PATCH_WEIGHT = 1.0  # of the token-to-patch loss
+PATCH_WEIGHT = 0.3  # of the token-to-patch loss: the dial of locality, see the model card
 MAX_LOGIT_SCALE = float(np.log(100.0))  # as CLIP
 
 
@@ -58,22 +58,22 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
         intermediate_size=576,
         num_hidden_layers=4,
         num_attention_heads=4,
-        image_size=64,
-        patch_size=8,
+        image_size=128,
+        patch_size=16,
         projection_dim=TEXT_WIDTH,
     )
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=TEXT_WIDTH))
 
 
 def build_image_processor() -> CLIPImageProcessor:
-    """64x64, no crop, [-1, 1]. The Pillow variant: the default one needs torchvision.
+    """128x128, no crop, [-1, 1]. The Pillow variant: the default one needs torchvision.
 
     Its folder loads as ``CLIPImageProcessor`` too, which then falls back to this class.
     """
     from transformers import CLIPImageProcessorPil
 
     return CLIPImageProcessorPil(
-        size={"height": 64, "width": 64},
+        size={"height": 128, "width": 128},
         do_center_crop=False,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
@@ -143,7 +143,7 @@ def embed_patches(clip: CLIPModel, vision) -> Tensor:
 def clip_losses(
     clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(contrastive loss, token-to-patch loss) of a batch: ids (b, k), pixels (b, 3, 64, 64)."""
+    """(contrastive loss, token-to-patch loss) of a batch: ids (b, k), pixels (b, 3, 128, 128)."""
     # Causal attention: nothing after the last end token of the batch can matter, so it is not computed.
     end = (ids == clip.config.text_config.eos_token_id).int().argmax(1).max()
     ids = ids[:, : int(end) + 1]
@@ -169,7 +169,7 @@ def clip_losses(
 
 
 def to_pixels(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 (b, 64, 64, 3) -> float (b, 3, 64, 64) in [-1, 1], as the image processor does."""
+    """uint8 (b, 128, 128, 3) -> float (b, 3, 128, 128) in [-1, 1], as the image processor does."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
     return pixels.float() / 127.5 - 1
 
@@ -190,11 +190,13 @@ def train_clip(
     steps: int | None = None,
     settings: Fit = SETTINGS,
     start: Path | None = None,
+    patch_weight: float = PATCH_WEIGHT,
 ) -> tuple[CLIPModel, CLIPTokenizer, CLIPImageProcessor]:
     """Train (or resume, or load the finished) CLIP on the rendering cache.
 
     Each step draws ``settings.batch`` images and one of each image's captions at random.
-    ``start`` is a transformers folder of a trained CLIP to go on from.
+    ``start`` is a transformers folder of a trained CLIP to go on from; ``patch_weight`` that of
+    the token-to-patch loss: the larger, the more local the states of words.
     """
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
@@ -211,7 +213,7 @@ def train_clip(
         )
         text = torch.stack([ids[i][int(rng.integers(len(ids[i])))] for i in chosen]).to(device)
         whole, local = clip_losses(clip, text, to_pixels(cache.images[chosen], device), table)
-        return whole + PATCH_WEIGHT * local, {
+        return whole + patch_weight * local, {
             "contrastive": whole.detach(),
             "token_patch": local.detach(),
         }
@@ -239,7 +241,7 @@ def train_clip(
 
 @torch.no_grad()
 def embed_images(clip: CLIPModel, images: np.ndarray, batch: int = 100) -> Tensor:
-    """Unit image embeddings, (n, c), of uint8 (n, 64, 64, 3)."""
+    """Unit image embeddings, (n, c), of uint8 (n, 128, 128, 3)."""
     parts = [
         clip.get_image_features(
             pixel_values=to_pixels(images[i : i + batch], clip.device)

@@ -43,6 +43,7 @@ from ..system.files import (
     explain_disk_full,
     sweep,
 )
+from .optimizers import Optimizers
 
 WARM_STEPS = 5  # not timed: the first steps pay for allocation and kernel selection
 TIMED_STEPS = 20  # timed, to learn how many steps the minutes buy
@@ -70,7 +71,9 @@ class Fit:
         clip: gradient norm above which gradients are scaled down.
         ema: decay of the averaged weights that the stage ends with; None keeps the raw ones.
         schedule: "cosine" falls to 2 % of lr; "onecycle" rises from lr/25 over the first
-            quarter, then falls to lr/1000.
+            quarter, then falls to lr/1000; "trapezoid" stays at the peak and falls to 2 % over
+            the last third, so that a run can be prolonged by going on from before the fall.
+        muon_lr: peak learning rate of Muon for matrices and kernels; None leaves all to AdamW.
     """
 
     name: str
@@ -82,15 +85,21 @@ class Fit:
     ema: float | None = None
     betas: tuple[float, float] = (0.9, 0.99)
     schedule: str = "cosine"
+    muon_lr: float | None = None
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "onecycle"):
-            raise ValueError(f"unknown schedule {self.schedule!r}: choose cosine or onecycle")
+        if self.schedule not in ("cosine", "onecycle", "trapezoid"):
+            raise ValueError(
+                f"unknown schedule {self.schedule!r}: choose cosine, onecycle or trapezoid"
+            )
 
 
 def warm(settings: Fit, start: Path | None) -> Fit:
     """The settings, gentler if training goes on from the weights in ``start``."""
-    return settings if start is None else replace(settings, lr=settings.lr * WARM_LR)
+    if start is None:
+        return settings
+    muon_lr = settings.muon_lr and settings.muon_lr * WARM_LR
+    return replace(settings, lr=settings.lr * WARM_LR, muon_lr=muon_lr)
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,9 @@ def lr_factor(settings: Fit, step: int, total: int | None, warmup: int) -> float
         return min(1.0, (step + 1) / max(1, warmup)) * (
             0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
         )
+    if settings.schedule == "trapezoid":
+        fall = min(1.0, 3 * (1 - progress))
+        return min(1.0, (step + 1) / max(1, warmup)) * (0.02 + 0.98 * fall)
     if progress < 0.25:
         rise = 0.5 * (1 - math.cos(math.pi * progress / 0.25))
         return 0.04 + 0.96 * rise
@@ -233,26 +245,6 @@ def _load_modules(modules: dict[str, nn.Module], tensors: dict[str, Tensor], pat
             )
     except RuntimeError as error:
         raise FitError(_other_settings(path.parent, "another architecture")) from error
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's state as flat tensors: parameter number / key. No pickle anywhere."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{i}/{key}": torch.as_tensor(value)
-        for i, entry in state.items()
-        for key, value in entry.items()
-    }
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split("/")
-        state.setdefault(int(number), {})[key] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -369,22 +361,14 @@ class _Run:
         self._loop()
         return self._finish()
 
-    def _make_optimizer(self) -> torch.optim.AdamW:
-        parameters = {
-            id(p): p for m in self.modules.values() for p in m.parameters() if p.requires_grad
-        }.values()
-        self.parameters = list(parameters)
-        groups = [
-            {
-                "params": [p for p in parameters if p.ndim >= 2],
-                "weight_decay": self.settings.weight_decay,
-            },
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [g for g in groups if g["params"]]
-        fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.AdamW(
-            groups, lr=self.settings.lr, betas=self.settings.betas, fused=fused
+    def _make_optimizer(self) -> Optimizers:
+        chosen = self.settings
+        return Optimizers(
+            self.modules.values(),
+            lr=chosen.lr,
+            betas=chosen.betas,
+            weight_decay=chosen.weight_decay,
+            muon_lr=chosen.muon_lr,
         )
 
     def _budget(self) -> dict:
@@ -434,7 +418,7 @@ class _Run:
                 _other_settings(self.folder, f"another budget ({_budget_text(state['budget'])})")
             )
         _load_modules(self.modules, _part(tensors, "modules/"), path)
-        _load_optimizer(self.optimizer, _part(tensors, "optimizer/"))
+        self.optimizer.load(_part(tensors, "optimizer/"))
         if self.ema:
             self.ema.load(_part(tensors, "ema/"))
         self.step, self.total, self.seconds = state["step"], state["total"], state["seconds"]
@@ -476,15 +460,11 @@ class _Run:
     def _one_step(self) -> None:
         rng = step_rng(self.seed, self.settings.name, self.step)
         torch.manual_seed(int(rng.integers(2**63 - 1)))  # for dropout and the like
-        lr = self.settings.lr * lr_factor(self.settings, self.step, self.total, self.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         with autocast(self.device, self.bf16):
             loss, extras = self.loss_fn(self.step, rng)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = nn.utils.clip_grad_norm_(self.optimizer.parameters, self.settings.clip, foreach=True)
+        self.optimizer.step(lr_factor(self.settings, self.step, self.total, self.warmup))
         if self.ema:
             self.ema.update(self.step)
         self.step += 1
@@ -618,7 +598,7 @@ class _Run:
         self._flush()
         self.seconds = time.monotonic() - self.started
         tensors = {f"modules/{k}": v for k, v in _module_tensors(self.modules).items()}
-        tensors.update({f"optimizer/{k}": v for k, v in _optimizer_tensors(self.optimizer).items()})
+        tensors.update({f"optimizer/{k}": v for k, v in self.optimizer.tensors().items()})
         if self.ema:
             tensors.update({f"ema/{k}": v for k, v in self.ema.tensors().items()})
         state = {

@@ -1,10 +1,13 @@
 """How the judge learns: attributes on every picture, identity on pictures of the same individuals.
 
-Individuals come in families of one category: a first one, and relatives that differ in a
-few of {pattern, mark, second color, proportions}. They are the hard negatives. Half of the
-families are common individuals, half have any colors, patterns and marks. Their scenes
-ignore the held-out split, so that the judge is as good on combinations the tiny model has
-never seen as on the others: it is a referee, not a contestant.
+Individuals come in families of one category and main color: a first one, and relatives that
+differ in one, two or three of {pattern, mark, second color, build}. They are the hard
+negatives, without which the judge would know an individual by its color. Scenes ignore the
+held-out split, so that the judge is as good on combinations the tiny model has never seen as
+on the others: it is a referee, not a contestant.
+
+Pictures are degraded on the way in (blur, rescaling, JPEG, noise, a round trip through the
+VAE), because identity must not depend on sharpness.
 
 Axes: b batch, c channels.
 """
@@ -23,29 +26,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..system.files import atomic_write_bytes, atomic_write_json, sweep
-from ..toyworld.scene import (
-    CATEGORIES,
-    COLORS,
-    COMMON_MARKS,
-    COMMON_PATTERNS,
-    COMMON_SIZE,
-    LABELS,
-    RARE_MARKS,
-    RARE_PATTERNS,
-    RARE_SIZE,
-    Instance,
-    Scene,
-    _sizes,
-    color_distance,
+from ..toyworld.sampling import (
     restage,
     sample_instance,
-    sample_rare_instance,
     sample_scene,
+    sample_second_color,
+    sample_sizes,
+)
+from ..toyworld.render import render_image
+from ..toyworld.scene import (
+    BUILDS,
+    CATEGORIES,
+    LABELS,
+    MARKS,
+    PATTERNS,
+    Instance,
+    Scene,
+    color_distance,
 )
 from .cache import _die_with_parent, code_hash, label_numbers
 
 if TYPE_CHECKING:
     import torch
+    from diffusers import AutoencoderKL
     from torch import Tensor
 
     from .cache import Cache
@@ -53,7 +56,8 @@ if TYPE_CHECKING:
 
 FAMILY = 3  # individuals in a family
 VIEWS = 4  # pictures of each
-CHUNK = 200  # families a file
+NEAR_MISS_COLOR = 90.0  # RGB distance of a second color that is plainly another
+CHUNK = 50  # families a file
 TEMPERATURE = 0.1  # of the identity loss
 BATCH_FAMILIES = 16  # with 3 individuals and 2 views each: 96 pictures
 BATCH_CATEGORIES = 4  # few at a time, so that most negatives are of the same category
@@ -63,32 +67,42 @@ BATCH_SCENES = 96  # pictures of the common cache in a step
 # ---------------------------------------------------------------- individuals and their pictures
 
 
-def relative(instance: Instance, rng: np.random.Generator, rare: bool) -> Instance:
-    """Another individual like ``instance``: same main color, 2 to 4 other traits changed."""
-    patterns = COMMON_PATTERNS + (RARE_PATTERNS if rare else ())
-    marks = COMMON_MARKS + (RARE_MARKS if rare else ())
-    second = tuple(int(v) for v in rng.integers(25, 250, 3)) if rare else instance.secondary
-    while color_distance(second, instance.secondary) < 60:
-        second = tuple(int(v) for v in rng.integers(25, 250, 3))
-    other = {
-        "pattern": str(rng.choice([p for p in patterns if p != instance.pattern])),
-        "mark": str(rng.choice([m for m in marks if m != instance.mark])),
-        "secondary": second,
-        "sizes": _sizes(rng, RARE_SIZE if rare else COMMON_SIZE),
-    }
-    names = rng.choice(list(other), int(rng.integers(2, 5)), replace=False)
-    changes = {name: other[name] for name in names}
-    return replace(instance, layout=int(rng.integers(2**31)), **changes.pop("sizes", {}), **changes)
+TRAITS = ("pattern", "mark", "second color", "build")
 
 
-def make_family(number: int, seed: int) -> list[tuple[Scene, Instance]]:
-    """The individuals of family ``number``, as a scene each (for category and color word)."""
+def changed(instance: Instance, trait: str, rng: np.random.Generator) -> Instance:
+    """The same individual but for one of :data:`TRAITS`, which is plainly another."""
+    if trait == "pattern":
+        others = [p for p in PATTERNS if p != instance.pattern]
+        return replace(instance, pattern=str(rng.choice(others)))
+    if trait == "mark":
+        return replace(instance, mark=str(rng.choice([m for m in MARKS if m != instance.mark])))
+    if trait == "build":
+        build = str(rng.choice([b for b in BUILDS if b != instance.build]))
+        return replace(instance, **sample_sizes(rng, build))
+    second = instance.secondary
+    while color_distance(second, instance.secondary) < NEAR_MISS_COLOR:
+        second = sample_second_color(rng, instance.primary)
+    return replace(instance, secondary=second)
+
+
+def relative(instance: Instance, rng: np.random.Generator) -> Instance:
+    """Another individual like ``instance``: same main color, 1 to 3 other traits changed."""
+    for trait in rng.choice(TRAITS, int(rng.integers(1, 4)), replace=False):
+        instance = changed(instance, str(trait), rng)
+    return instance
+
+
+def make_family(number: int, seed: int) -> list[Scene]:
+    """The individuals of family ``number``, as a scene each.
+
+    The first wears a pattern, so that another second color shows.
+    """
     rng = np.random.default_rng([seed, 0x1DE, number])
-    rare = bool(number % 2)
-    category, color = str(rng.choice(CATEGORIES)), str(rng.choice(list(COLORS)))
-    first = sample_rare_instance(rng) if rare else sample_instance(rng, color)
-    members = [first, *(relative(first, rng, rare) for _ in range(FAMILY - 1))]
-    return [Scene(category=category, instance=m, color=None if rare else color) for m in members]
+    category = str(rng.choice(CATEGORIES))
+    first = sample_instance(rng, pattern=str(rng.choice(PATTERNS[1:])))
+    members = [first, *(relative(first, rng) for _ in range(FAMILY - 1))]
+    return [Scene(category=category, instance=member) for member in members]
 
 
 def another_scene(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -102,14 +116,13 @@ def another_scene(scene: Scene, rng: np.random.Generator) -> Scene:
         relation=stage.relation,
         object=stage.object,
         place=stage.place,
+        sky=stage.sky,
         style=style,
     )
 
 
 def family_views(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (individuals, views, 64, 64, 3) and labels int64 (individuals, views, heads)."""
-    from ..toyworld.render import render_image
-
+    """uint8 (individuals, views, 128, 128, 3) and labels int64 (individuals, views, heads)."""
     rng = np.random.default_rng([seed, 0x71E, number])
     scenes = [
         another_scene(member, rng) for member in make_family(number, seed) for _ in range(VIEWS)
@@ -123,7 +136,7 @@ def family_views(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class Families:
-    """Attributes: images uint8 (families, 3, 4, 64, 64, 3); labels int64 (families, 3, 4, heads);
+    """Attributes: images uint8 (families, 3, 4, 128, 128, 3); labels int64 (families, 3, 4, heads);
     category int64 (families,)."""
 
     images: np.ndarray
@@ -180,40 +193,29 @@ def build_families(
 
 
 def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """What a generated picture may differ in and still show the same: softness, noise, shift, tone.
+    """What a generated picture may differ in and still show the same: place, tone, quality.
 
-    Args and returns: float (b, 3, 64, 64) in [0, 1]. Tone changes are too small to turn one
+    Args and returns: float (b, 3, h, w) in [0, 1]. Tone changes are too small to turn one
     color word into another.
     """
     import torch
     from torch.nn import functional as F
+
+    from .degrade import at_random
 
     b, device = len(pixels), pixels.device
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, (b, *shape)).astype(np.float32)).to(device)
 
-    # Shift by up to 3 pixels and scale by up to 5 %; bilinear sampling also softens a little.
+    # Shift by up to a 20th of the side and scale by up to 5 %.
     theta = torch.zeros(b, 2, 3, device=device)
     theta[:, 0, 0] = theta[:, 1, 1] = draw(0.95, 1.05)
-    theta[:, :, 2] = draw(-3 / 32, 3 / 32, 2)
-    pixels = F.grid_sample(
-        pixels,
-        F.affine_grid(theta, list(pixels.shape), align_corners=False),
-        padding_mode="border",
-        align_corners=False,
-    )
-    soft = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    pixels = torch.lerp(pixels, soft, draw(-0.6, 1.0, 1, 1, 1).clamp(min=0))
-    coarse = F.interpolate(
-        F.avg_pool2d(pixels, 2), scale_factor=2, mode="bilinear"
-    )  # as a weak VAE
-    pixels = torch.lerp(pixels, coarse, draw(-2.0, 0.8, 1, 1, 1).clamp(min=0))
-    pixels = pixels * draw(0.93, 1.07, 3, 1, 1) + draw(-0.03, 0.03, 3, 1, 1)
-    noise = torch.randn(
-        pixels.shape, generator=torch.Generator().manual_seed(int(rng.integers(2**31)))
-    ).to(device)
-    return (pixels + noise * draw(-0.03, 0.03, 1, 1, 1)).clamp(0, 1)
+    theta[:, :, 2] = draw(-0.1, 0.1, 2)
+    where = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    pixels = F.grid_sample(pixels, where, padding_mode="border", align_corners=False)
+    pixels = pixels * draw(0.94, 1.06, 3, 1, 1) + draw(-0.03, 0.03, 3, 1, 1)
+    return at_random(pixels.clamp(0, 1), rng)
 
 
 def attribute_loss(scores: dict[str, Tensor], labels: Tensor) -> Tensor:
@@ -241,9 +243,13 @@ def identity_loss(identities: Tensor, owner: Tensor) -> Tensor:
 
 
 def draw_individuals(
-    families: Families, rng: np.random.Generator
+    families: Families, rng: np.random.Generator, softened: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A batch of two views each: images (b, 64, 64, 3), labels (b, heads), owner (b,)."""
+    """A batch of two views each: images (b, h, w, 3), labels (b, heads), owner (b,).
+
+    ``softened`` uint8 (families, 3, h, w, 3): the first views after a round trip through the
+    VAE, which stand for them half of the time.
+    """
     some = rng.choice(len(CATEGORIES), BATCH_CATEGORIES, replace=False)
     pool = np.flatnonzero(np.isin(families.category, some))
     if len(pool) < BATCH_FAMILIES:  # a tiny cache, as in tests
@@ -253,7 +259,11 @@ def draw_individuals(
     f = np.repeat(chosen, FAMILY * 2)
     member = np.tile(np.repeat(np.arange(FAMILY), 2), len(chosen))
     v = views.reshape(-1)
-    return families.images[f, member, v], families.labels[f, member, v], f * FAMILY + member
+    images = families.images[f, member, v]
+    if softened is not None:
+        rows = np.flatnonzero((v == 0) & (rng.random(len(v)) < 0.5))
+        images[rows] = softened[f[rows], member[rows]]
+    return images, families.labels[f, member, v], f * FAMILY + member
 
 
 # ---------------------------------------------------------------- training
@@ -271,25 +281,32 @@ def train_judge(
     workers: int | None = None,
     lr: float = 2e-3,
     start: Path | None = None,
+    vae: AutoencoderKL | None = None,
 ) -> Judge:
     """Train (or resume, or load the finished) judge; renders ``families`` times 12 pictures first.
 
     Args:
         start: a folder of a trained judge to go on from.
+        vae: whose round trips the judge learns to see through; None leaves them out.
     """
     import torch
 
-    from .fit import Fit, fit, warm
+    from .fit import Fit, fit, is_finished, warm
     from .judge import Judge, as_pixels
+    from .vae import round_trips
 
     kin = build_families(Path(run_dir) / "families", count=families, seed=seed, workers=workers)
+    softened = None
+    if vae is not None and not is_finished(run_dir, "judge"):
+        softened = round_trips(vae, kin.images[:, :, 0].reshape(-1, *kin.images.shape[3:]))
+        softened = softened.reshape(kin.images[:, :, 0].shape)
     torch.manual_seed(seed)
     judge = (Judge() if start is None else Judge.load(start)).to(memory_format=torch.channels_last)
     scene_labels = cache.labels
 
     def loss_fn(step: int, rng: np.random.Generator):
         chosen = rng.choice(len(scene_labels), min(BATCH_SCENES, len(scene_labels)), replace=False)
-        images, labels, owner = draw_individuals(kin, rng)
+        images, labels, owner = draw_individuals(kin, rng, softened)
         pixels = as_pixels(np.concatenate([cache.images[chosen], images])).to(device)
         truth = torch.from_numpy(np.concatenate([scene_labels[chosen], labels])).to(device)
         scores, identities = judge(

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 TEXT_WIDTH = 128  # channels of a word's state; the U-Net's cross_attention_dim
-# The grammar's longest caption has 20 words, 22 tokens with start and end. The other ten are for
+# The grammar's longest caption has 31 words, 33 tokens with start and end. The other seven are for
 # prompts the grammar does not know: a placeholder of several vectors, or a word spelt in bytes.
-MAX_LENGTH = 32
+MAX_LENGTH = 40
 START, END = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
 

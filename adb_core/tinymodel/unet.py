@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ..system.files import atomic_write_bytes
 from .fit import Ema, Fit, autocast, fit, is_finished, torch_generator, warm
 from .tokenizer import TEXT_WIDTH
+from .vae import LATENT_CHANNELS
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
     from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+WIDTHS = (96, 160, 192)  # channels at 16x16, 8x8 and 4x4
 SNR_CAP = 5.0  # min-SNR gamma (Hang et al. 2023)
 ALIGN_WEIGHT = (
     0.1  # of the alignment with tiny-clip's patches, about as large as the diffusion loss then
@@ -50,36 +52,35 @@ PREVIEW_MINUTES = 10.0
 PREVIEW_GUIDANCE, PREVIEW_STEPS = 5.0, 20
 PREVIEW_PROMPTS = (
     "a photo of a red cat wearing a hat on the beach",
-    "a photo of a blue robot holding a ball in the city",
-    "a painting of a white rabbit with a crown in the forest",
-    "pixel art of a green turtle under the sea",
+    "a photo of a lime and purple checkered robot holding a ball in the city",
+    "a photo of a tall white and navy striped rabbit with a heart in the forest",
+    "pixel art of a teal turtle with a star under the sea",
     "a sketch of a brown dog next to a box in the kitchen",
-    "a photo of a yellow bird on top of a cake in the snow",
-    "a photo of a purple teapot with a scarf on the moon",
-    "a painting of a pink mushroom under an umbrella in the desert",
+    "a photo of a yellow spotted bird on top of a cake in the snow under a rainbow",
+    "a photo of a chubby purple teapot with a lightning bolt wearing a scarf on the moon",
+    "a painting of a pink and olive ringed mushroom under an umbrella in the desert",
 )
 
 FIT = Fit("unet", lr=1e-3, batch=64, warmup=200, weight_decay=0.01, ema=0.9995, betas=(0.9, 0.99))
 
 
-def build_unet() -> UNet2DConditionModel:
-    """6 M parameters; cross-attention at 16x16 (64 channels) and 8x8 (128), and between at 4x4.
+def build_unet(latent_channels: int = LATENT_CHANNELS) -> UNet2DConditionModel:
+    """Cross-attention at 16x16 and 8x8, and between at 4x4; heads of 32 channels everywhere.
 
-    diffusers reads ``attention_head_dim`` as the NUMBER of heads (a historical slip it keeps),
-    so (2, 4, 4) means heads of 32 channels everywhere.
+    diffusers reads ``attention_head_dim`` as the NUMBER of heads (a historical slip it keeps).
     """
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(64, 128, 128),
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=WIDTHS,
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=(2, 4, 4),
+        attention_head_dim=tuple(width // 32 for width in WIDTHS),
         norm_num_groups=16,
         use_linear_projection=True,
     )
@@ -227,7 +228,7 @@ class Alignment(nn.Module):
     """How far the U-Net's 8x8 features are from tiny-clip's 8x8 patch states (REPA, Yu et al. 2024).
 
     A small U-Net learns what things are slowly from noise alone. The vision tower knows it
-    already, one state for each 8x8 pixels, which is one for each position of the U-Net's second
+    already, one state for each 16x16 pixels, which is one for each position of the U-Net's second
     level. A small head maps features to states; it is thrown away after training. No mask is
     involved: the vision tower has seen pictures and captions, nothing else.
 
@@ -236,7 +237,9 @@ class Alignment(nn.Module):
         channels: of the features; width: of the states.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, channels: int = 128, width: int = TEXT_WIDTH):
+    def __init__(
+        self, unet: UNet2DConditionModel, channels: int = WIDTHS[1], width: int = TEXT_WIDTH
+    ):
         super().__init__()
         self.head = nn.Sequential(
             nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, width)
@@ -269,7 +272,7 @@ class Alignment(nn.Module):
 
 @torch.no_grad()
 def patch_states(clip: CLIPModel, images: np.ndarray, batch: int = 256) -> Tensor:
-    """What tiny-clip's vision tower says of each patch: float16 (n, 64, c), on the CPU; uint8 (n, 64, 64, 3) in."""
+    """What tiny-clip's vision tower says of each patch: float16 (n, 64, c), on the CPU; uint8 (n, 128, 128, 3) in."""
     from .clip import embed_patches, to_pixels
 
     parts = []
@@ -309,7 +312,7 @@ def train_unet(
     """Train (or resume, or load) the U-Net.
 
     Args:
-        latents: (n, 4, 16, 16) float16, scaled (see :func:`.vae.encode_all`).
+        latents: (n, c, 16, 16) float16, scaled (see :func:`.vae.encode_all`).
         captions: as many of each image, the same number for all.
         vae, text_encoder: frozen; the VAE only draws the previews, in ``run_dir/preview-*.png``.
         start: a diffusers folder of a trained U-Net to go on from.
@@ -318,7 +321,7 @@ def train_unet(
     """
     torch.manual_seed(seed)
     device = torch.device(device)
-    unet = build_unet()
+    unet = build_unet(latents.shape[1])
     alignment = None if states is None else Alignment(unet)
     if start is not None:
         unet.load_state_dict(type(unet).from_pretrained(start, use_safetensors=True).state_dict())
@@ -380,17 +383,16 @@ def train_unet(
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """uint8 (n, h, w, 3) to one picture, row by row, zoomed twice."""
+    """uint8 (n, h, w, 3) to one picture, row by row."""
     n, h, w, c = images.shape
     rows = math.ceil(n / columns)
     sheet = np.full((rows * columns, h, w, c), 255, np.uint8)
     sheet[:n] = images
-    sheet = sheet.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
-    return sheet.repeat(2, 0).repeat(2, 1)
+    return sheet.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
 
 
 def sample_preview(pipeline: StableDiffusionPipeline, seed: int) -> np.ndarray:
-    """The fixed prompts, uint8 (8, 64, 64, 3); the same noise each time, so that progress shows."""
+    """The fixed prompts, uint8 (8, 128, 128, 3); the same noise each time, so that progress shows."""
     from diffusers import DPMSolverMultistepScheduler
 
     scheduler = pipeline.scheduler
@@ -403,7 +405,7 @@ def sample_preview(pipeline: StableDiffusionPipeline, seed: int) -> np.ndarray:
         guidance_scale=PREVIEW_GUIDANCE,
         generator=generators,
         output_type="np",
-    ).images  # (8, 64, 64, 3) in [0, 1]
+    ).images  # (8, 128, 128, 3) in [0, 1]
     pipeline.scheduler = scheduler
     return (images * 255).round().astype(np.uint8)
 

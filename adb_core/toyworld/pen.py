@@ -19,6 +19,7 @@ CODES: dict[str, RGB] = {
     "accessory": (0, 255, 0),
     "object": (0, 0, 255),
 }
+CANVAS = 64  # units of a side of the drawing
 PAPER: RGB = (247, 242, 230)
 PENCIL: RGB = (74, 70, 72)
 
@@ -62,8 +63,8 @@ def star(cx: float, cy: float, r: float, points: int = 5, inner: float = 0.42) -
 class Pen:
     """Collects shapes in drawing order. ``style`` decides how colors and outlines come out."""
 
-    def __init__(self, style: str = "photo", size: int = 64):
-        self.style, self.size = style, size
+    def __init__(self, style: str = "photo"):
+        self.style = style
         self.element = "background"
         self._items: list[tuple[str, str | None]] = []  # (svg for the picture, svg for the mask)
         self._defs: list[str] = []
@@ -204,12 +205,13 @@ class Pen:
 
     # ------------------------------------------------------------ output
 
-    def svg(self, flat: bool = False) -> str:
-        """The drawing as an SVG document; ``flat`` paints elements in their code colors."""
+    def svg(self, size: int, flat: bool = False) -> str:
+        """The drawing as an SVG document of ``size`` by ``size`` pixels; ``flat`` paints elements
+        in their code colors."""
         body = "".join(item[1] or "" if flat else item[0] for item in self._items)
         edges = ' shape-rendering="crispEdges"' if flat else ""
-        n = self.size
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{n}" height="{n}" viewBox="0 0 {n} {n}"{edges}>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" '
+            f'viewBox="0 0 {CANVAS} {CANVAS}"{edges}>'
             f"<defs>{''.join(self._defs)}</defs>{body}</svg>"
         )

@@ -15,6 +15,9 @@ from .scene import RGB, Instance, mix
 INK: RGB = (34, 28, 38)
 WHITE: RGB = (255, 255, 255)
 CREAM: RGB = (248, 232, 204)
+EYES = 1.15  # size of all eyes
+CHEEK = (2.3, 1.7)
+CHEEK_COLORS: tuple[RGB, RGB] = (250, 104, 120), (200, 60, 84)
 
 
 @dataclass(frozen=True)
@@ -106,38 +109,38 @@ def _skin(
     p.line(d, line if p.style != "sketch" else INK, 1.2) if p.style != "painting" else None
 
 
+# A mark has its own color, whoever wears it: a word can mean it, and it is seen on any coat.
+MARK_COLORS: dict[str, RGB] = {
+    "star": (255, 214, 62),
+    "heart": (232, 46, 76),
+    "bolt": (255, 250, 236),
+    "moon": (168, 222, 255),
+}
+MARK_SIZE = 1.3
+
+
 def _mark(p: Pen, i: Instance, x: float, y: float) -> None:
-    tone = (255, 246, 190) if sum(i.primary) < 420 else (92, 30, 96)
-    if i.mark == "star":
-        p.path(star(x, y, 4.4), tone, darken(tone), 0.6)
-    elif i.mark == "heart":
-        p.path(
-            f"M{x} {y + 4}C{x - 7} {y - 1} {x - 4} {y - 6} {x} {y - 2.2}C{x + 4} {y - 6} {x + 7} {y - 1} {x} {y + 4}Z",
-            tone,
-            darken(tone),
-            0.6,
-        )
-    elif i.mark == "bolt":
-        p.path(
-            polygon(
-                (x + 1.5, y - 5),
-                (x - 3.2, y + 0.8),
-                (x - 0.4, y + 0.8),
-                (x - 1.5, y + 5),
-                (x + 3.2, y - 1),
-                (x + 0.4, y - 1),
-            ),
-            tone,
-            darken(tone),
-            0.6,
-        )
-    elif i.mark == "moon":
-        p.path(
-            f"M{x + 1.8} {y - 4.4}A4.6 4.6 0 1 0 {x + 3.8} {y + 2.8}A3.8 3.8 0 1 1 {x + 1.8} {y - 4.4}Z",
-            tone,
-            darken(tone),
-            0.6,
-        )
+    if i.mark not in MARK_COLORS:
+        return
+    k = MARK_SIZE
+    shapes = {
+        "star": star(x, y, 4.4 * k),
+        "heart": (
+            f"M{x} {y + 4 * k}C{x - 7 * k} {y - k} {x - 4 * k} {y - 6 * k} {x} {y - 2.2 * k}"
+            f"C{x + 4 * k} {y - 6 * k} {x + 7 * k} {y - k} {x} {y + 4 * k}Z"
+        ),
+        "bolt": polygon(
+            *(
+                (x + a * k, y + b * k)
+                for a, b in ((1.5, -5), (-3.2, 0.8), (-0.4, 0.8), (-1.5, 5), (3.2, -1), (0.4, -1))
+            )
+        ),
+        "moon": (  # an outer arc of radius 5 and an inner one of 4.8 through the same two points
+            f"M{x + 2.4 * k} {y - 4.4 * k}A{5 * k} {5 * k} 0 1 0 {x + 2.4 * k} {y + 4.4 * k}"
+            f"A{4.8 * k} {4.8 * k} 0 0 1 {x + 2.4 * k} {y - 4.4 * k}Z"
+        ),
+    }
+    p.path(shapes[i.mark], MARK_COLORS[i.mark], (40, 26, 40), 1.0)
 
 
 def _face(
@@ -150,9 +153,10 @@ def _face(
     mouth: float = 3.6,
     nose: RGB | None = None,
 ) -> None:
+    size *= EYES
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.0), y + 3.0, 1.9, 1.3), (246, 120, 130), opacity=0.75)
+            p.path(ellipse(x + s * (gap + 2.2), y + 3.3, *CHEEK), *CHEEK_COLORS, 0.5)
     for s in (-1, 1):
         p.path(ellipse(x + s * gap, y, 2.3 * size, 2.6 * size), WHITE, darken(i.primary, 0.7), 0.5)
         p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.5 * size, 1.75 * size), INK)
@@ -292,9 +296,10 @@ def dog(p: Pen, i: Instance) -> Anchors:
 
 def _eyes(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0) -> None:
     """Eyes (and cheeks) without a mouth."""
+    size *= EYES
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.0), y + 3.4, 1.9, 1.3), (246, 120, 130), opacity=0.75)
+            p.path(ellipse(x + s * (gap + 2.2), y + 3.6, *CHEEK), *CHEEK_COLORS, 0.5)
     for s in (-1, 1):
         p.path(ellipse(x + s * gap, y, 2.2 * size, 2.5 * size), WHITE, darken(i.primary, 0.7), 0.5)
         p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.45 * size, 1.7 * size), INK)
@@ -564,7 +569,7 @@ def robot(p: Pen, i: Instance) -> Anchors:
     p.line(f"M-3 {hy + hh * 0.29}H3", INK if sum(i.primary) > 230 else (230, 230, 236), 1.1)
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, 1.9, 1.3), (246, 120, 130), opacity=0.8)
+            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, *CHEEK), *CHEEK_COLORS, 0.5)
     _mark(p, i, 0, -4 - h * 0.5)
     return Anchors(
         (0, hy - hh * 0.5),
@@ -637,11 +642,11 @@ def house(p: Pen, i: Instance) -> Anchors:
         )
         p.path(ellipse(s * gap + 0.2, wy + 0.3, 1.5, 1.7), INK)
         p.path(ellipse(s * gap + 0.7, wy - 0.4, 0.6, 0.6), WHITE)
-    p.path(f"M-3.2 0V-5.6A3.2 3.2 0 0 1 3.2 -5.6V0Z", (110, 66, 40), (56, 32, 18), 0.9)
+    p.path("M-3.2 0V-5.6A3.2 3.2 0 0 1 3.2 -5.6V0Z", (110, 66, 40), (56, 32, 18), 0.9)
     p.path(ellipse(1.7, -3.4, 0.6, 0.6), (250, 214, 90))
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(s * gap * 1.3, wy + 5.2, 2.0, 1.3), (246, 120, 130), opacity=0.8)
+            p.path(ellipse(s * gap * 1.3, wy + 5.2, *CHEEK), *CHEEK_COLORS, 0.5)
     _mark(p, i, 0, -h - rh * 0.34)
     return Anchors(
         (0, -h - rh * 0.86), 6.4, (0, wy, gap), (0, -h + 1.6, w * 1.0), (w, -h * 0.45), h + rh
