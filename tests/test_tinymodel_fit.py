@@ -227,7 +227,7 @@ def test_schedule_rises_to_one_and_falls(schedule):
 
 
 def test_unknown_schedule():
-    with pytest.raises(ValueError, match="choose cosine or onecycle"):
+    with pytest.raises(ValueError, match="choose cosine, onecycle or trapezoid"):
         Fit("x", lr=1, batch=1, schedule="linear")
 
 
@@ -376,7 +376,7 @@ def test_cache_does_not_depend_on_workers_or_chunks(tmp_path):
     two = cache_module.build_cache(
         tmp_path / "two", count=12, seed=5, workers=2, chunk=5, progress=False
     )
-    assert one.images.shape == (12, 64, 64, 3) and one.images.dtype == np.uint8
+    assert one.images.shape == (12, 128, 128, 3) and one.images.dtype == np.uint8
     assert np.array_equal(one.images, two.images)
     assert one.captions == two.captions and one.scenes == two.scenes
     assert len(one.captions[0]) == 4 and one.labels.shape == (12, len(cache_module.LABELS))
@@ -408,3 +408,84 @@ def test_cache_resumes_chunk_by_chunk_and_is_made_anew_for_other_settings(tmp_pa
 def test_missing_cache_names_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="no complete rendering cache"):
         cache_module.load_cache(tmp_path)
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+class Parts(torch.nn.Module):
+    """A table, a matrix, a kernel, a small kernel and biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(19, 17)
+        self.linear = torch.nn.Linear(17, 23)
+        self.kernel = torch.nn.Conv2d(17, 29, 3)
+        self.small = torch.nn.Conv2d(3, 5, 3)
+
+    def loss(self) -> torch.Tensor:
+        return sum((p - 1).square().sum() for p in self.parameters())
+
+
+def _optimizers(parts: Parts, muon_lr: float | None):
+    from adb_core.tinymodel.optimizers import Optimizers
+
+    return Optimizers([parts], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, muon_lr=muon_lr)
+
+
+def test_muon_gets_matrices_and_kernels_as_torch_has_it():
+    torch.manual_seed(0)
+    parts = Parts()
+    before = parts.kernel.weight.detach().clone()
+    theirs = torch.nn.Parameter(before.reshape(29, -1).clone())
+    reference = torch.optim.Muon(
+        [theirs], lr=5e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    ours = _optimizers(parts, 1e-2)
+    for _ in range(3):
+        parts.loss().backward()
+        theirs.grad = parts.kernel.weight.grad.reshape(29, -1).clone()
+        ours.step(0.5)
+        reference.step()
+    assert not torch.equal(parts.kernel.weight, before)
+    torch.testing.assert_close(parts.kernel.weight.reshape(29, -1), theirs)
+    assert all(p.grad is None for p in parts.parameters())
+
+
+def test_without_muon_all_is_adamw_and_biases_do_not_decay():
+    torch.manual_seed(0)
+    parts, twin = Parts(), Parts()
+    twin.load_state_dict(parts.state_dict())
+    ours = _optimizers(parts, None)
+    decayed = [p for p in twin.parameters() if p.ndim >= 2]
+    rest = [p for p in twin.parameters() if p.ndim < 2]
+    reference = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        lr=1e-2, betas=(0.9, 0.99),
+    )  # fmt: skip
+    for _ in range(3):
+        parts.loss().backward()
+        twin.loss().backward()
+        ours.step(1.0)
+        reference.step()
+        reference.zero_grad()
+    for one, other in zip(parts.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("muon_lr", [None, 1e-2])
+def test_optimizer_state_survives_as_flat_tensors(muon_lr):
+    torch.manual_seed(0)
+    parts = Parts()
+    first = _optimizers(parts, muon_lr)
+    parts.loss().backward()
+    first.step(1.0)
+    twin = Parts()
+    twin.load_state_dict(parts.state_dict())
+    second = _optimizers(twin, muon_lr)
+    second.load({name: tensor.clone() for name, tensor in first.tensors().items()})
+    for module, optimizer in ((parts, first), (twin, second)):
+        module.loss().backward()
+        optimizer.step(0.7)
+    for one, other in zip(parts.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 
 from ..system.files import atomic_write_json, atomic_write_text
-from ..toyworld.grammar import ACCESSORY_PHRASES, PLACE_PHRASES, RELATION_PHRASES, STYLE_PHRASES
+from ..toyworld.grammar import (
+    ACCESSORY_PHRASES,
+    BUILD_WORDS,
+    MARK_PHRASES,
+    PATTERN_WORDS,
+    PLACE_PHRASES,
+    RELATION_PHRASES,
+    SKY_PHRASES,
+    STYLE_PHRASES,
+)
 from ..toyworld.scene import CATEGORIES, COLORS, OBJECTS
 from .evaluate import show
 
@@ -125,7 +134,7 @@ def _parts(data: Path) -> list[tuple[str, str, Path]]:
         ),
         (
             "VAE",
-            f"AutoencoderKL, 64x64x3 -> 16x16x{vae['latent_channels']}, channels {vae['block_out_channels']}",
+            f"AutoencoderKL, 128x128x3 -> 16x16x{vae['latent_channels']}, channels {vae['block_out_channels']}",
             "tiny-sd/vae",
         ),
         (
@@ -136,10 +145,10 @@ def _parts(data: Path) -> list[tuple[str, str, Path]]:
         ),
         (
             "tiny-clip (metrics)",
-            "CLIPModel: this text tower and a ViT with 8x8-pixel patches",
+            "CLIPModel: this text tower and a ViT with 16x16-pixel patches",
             "tiny-clip",
         ),
-        ("judge (metrics)", "convolutional net: seven label heads, identity embedding", "judge"),
+        ("judge (metrics)", "convolutional net: twelve label heads, identity embedding", "judge"),
     ]
     return [
         (name, shape, next((data / folder).glob("*.safetensors"))) for name, shape, folder in shapes
@@ -206,7 +215,9 @@ def _budget(record: list[dict]) -> str:
     return "\n\n".join(parts)
 
 
-SHARES = ("category", "place", "style", "accessory", "color", "relation", "object")
+SHARES = (
+    "category", "place", "style", "accessory", "color", "relation", "object", "pattern", "mark"
+)  # fmt: skip
 
 
 def _shares(results: dict) -> dict:
@@ -247,10 +258,13 @@ def _grammar() -> str:
     return "\n".join(
         [
             f"- style: {words(STYLE_PHRASES)}",
-            f"- subject: a or an, a color ({', '.join(COLORS)}), a category ({', '.join(CATEGORIES)})",
+            f"- subject: a or an, {words(BUILD_WORDS)}, one or two colors ({', '.join(COLORS)}), "
+            f"{words(PATTERN_WORDS)}, a category ({', '.join(CATEGORIES)})",
+            f"- mark: {words(MARK_PHRASES)}",
             f"- accessory: {words(ACCESSORY_PHRASES)}",
             f"- relation: {words(RELATION_PHRASES)}, with {', '.join(OBJECTS)}",
             f"- place: {words(PLACE_PHRASES)}",
+            f"- in the air: {words(SKY_PHRASES)}",
         ]
     )
 
@@ -281,7 +295,7 @@ def write_model_card(data_dir: str | Path, results: dict) -> None:
     text = f"""{FRONT}
 # tiny-sd: a Stable Diffusion small enough to study
 
-A complete latent diffusion model of 64x64 pictures, trained from scratch on the procedural
+A complete latent diffusion model of 128x128 pictures, trained from scratch on the procedural
 toy world of this repository. Plain `diffusers` loads it:
 
 ```python
@@ -294,8 +308,8 @@ image = pipe("a photo of a red cat wearing a hat on the beach", num_inference_st
 
 ## How prompts should look
 
-A style, a subject, then any of accessory, relation and place:
-"a painting of a blue robot wearing a crown next to a cake in the snow".
+A style, a subject, then any of mark, accessory, relation, place and what is in the air:
+"a painting of a tall blue and white striped robot with a star wearing a crown in the snow".
 
 {_grammar()}
 
@@ -306,7 +320,7 @@ Each of these words is one token. Other text tokenises too, but the model has ne
 Generated pictures: {results["counts"]["generated"]} prompts whose combination of attributes was held out of
 pretraining, {results["steps"]} steps of {results["sampler"]}, guidance {results["guidance"]:g}, scored by a judge
 that was never trained on generated pictures. Real renders: fresh ones, half of them of held-out combinations.
-A map counts as on an element if at least a quarter of the peak's cell (4x4 pixels) belongs to it.
+A map counts as on an element if at least a quarter of the peak's cell (8x8 pixels) belongs to it.
 Measured on {results["device"]}, seed {results["seed"]}.
 
 {_measured(results)}
@@ -318,7 +332,7 @@ Measured on {results["device"]}, seed {results["seed"]}.
 The U-Net predicts v (DDPM, 1,000 steps). The text tower was trained with a contrastive and a
 token-to-patch contrastive loss, and then frozen. No mask was used in training it or the U-Net:
 that word maps land where the word belongs has emerged. In training, the U-Net's 8x8 features
-are also drawn towards what tiny-clip's vision tower sees in each 8x8 pixels (by a head that is thrown away).
+are also drawn towards what tiny-clip's vision tower sees in each 16x16 pixels (by a head that is thrown away).
 
 ## Training
 

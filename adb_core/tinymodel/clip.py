@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from .cache import Cache
 
-SETTINGS = Fit("clip", lr=1e-3, batch=128, warmup=100, weight_decay=0.05, ema=0.995)
+SETTINGS = Fit("clip", lr=1e-3, muon_lr=1e-2, batch=128, warmup=50, weight_decay=0.05, ema=0.995)
 PATCH_WEIGHT = 0.3  # of the token-to-patch loss: the dial of locality, see the model card
 MAX_LOGIT_SCALE = float(np.log(100.0))  # as CLIP
 

@@ -215,7 +215,8 @@ def augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     where = F.affine_grid(theta, list(pixels.shape), align_corners=False)
     pixels = F.grid_sample(pixels, where, padding_mode="border", align_corners=False)
     pixels = pixels * draw(0.94, 1.06, 3, 1, 1) + draw(-0.03, 0.03, 3, 1, 1)
-    return at_random(pixels.clamp(0, 1), rng)
+    with torch.autocast(device.type, enabled=False):  # half precision would be one more degradation
+        return at_random(pixels.clamp(0, 1), rng)
 
 
 def attribute_loss(scores: dict[str, Tensor], labels: Tensor) -> Tensor:

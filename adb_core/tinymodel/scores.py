@@ -36,7 +36,7 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 
 
 def cell_shares(mask: np.ndarray, cells: int = 16) -> np.ndarray:
-    """Share of each map cell's pixels that lie in a bool mask (64, 64): float (cells, cells)."""
+    """Share of each map cell's pixels that lie in a bool mask (side, side): float (cells, cells)."""
     size = mask.shape[0] // cells
     return mask.reshape(cells, size, cells, size).mean((1, 3))
 
@@ -61,7 +61,7 @@ def pointing_hit(word_map: np.ndarray, mask: np.ndarray, inside: bool = True) ->
     """(whether the map's peak lies on the mask, or off it; the chance of that for a random cell).
 
     Args:
-        word_map: (cells, cells). mask: bool (64, 64).
+        word_map: (cells, cells). mask: bool (side, side).
         inside: False asks for the peak OFF the mask (a place word off the subject).
     """
     good = cells_on(mask, len(word_map))

@@ -26,7 +26,7 @@ CATEGORIES = (
     "cat", "dog", "bear", "rabbit", "bird", "fish", "turtle",
     "robot", "car", "house", "mug", "teapot", "mushroom", "cactus",
 )
-# Enough that every color has a word that is not far (at most 95 in RGB, by test).
+# Enough that every color has a word that is not far (at most 110 in RGB, by test).
 COLORS: dict[str, RGB] = {
     "red": (214, 44, 44), "orange": (242, 136, 34), "yellow": (248, 212, 56), "green": (66, 164, 74),
     "blue": (52, 108, 216), "purple": (132, 72, 190), "pink": (247, 152, 194), "brown": (122, 78, 46),
