@@ -1,6 +1,7 @@
 # make demo    a first result, written under out/
 # make lab     JupyterLab on the notebooks
-# make test    the tests, then the notebooks   (make test ARGS="-m slow" for others)
+# make test    the checks, the tests, then the notebooks   (make test ARGS="-m slow" for others)
+# make check   what tools see without running anything: ruff, mypy, the house's rules
 # make notebooks   build and execute the notebooks, store what they print
 # make address URL=https://github.com/OWNER/NAME   for the Colab badges of your copy
 # make browser     Chromium for the browser test, on Debian and Ubuntu
@@ -9,7 +10,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test notebooks address browser clean
+.PHONY: help setup demo lab check test notebooks address browser clean
 
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && echo "$$p" && break; done),python3)
@@ -24,15 +25,21 @@ setup:
 	"$$python" tools/setup_venv.py
 
 demo: setup
-	@$(VENV_PYTHON) -m adb_core.app.demo $(ARGS)
+	@$(VENV_PYTHON) -m adb_core demo $(ARGS)
 
 lab: setup
 	@$(VENV_PYTHON) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
+check: setup
+	@$(VENV_PYTHON) tools/check.py $(ARGS)
+
 test: setup
+ifeq ($(ARGS),)
+	@$(VENV_PYTHON) tools/check.py
+endif
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 ifeq ($(ARGS),)
-	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
 endif
 
 notebooks: setup
@@ -47,4 +54,4 @@ browser:
 
 # The rest of out/ stays: a pretraining run lies there for hours before its result is in data/.
 clean:
-	rm -rf out/demo build dist .pytest_cache .hypothesis
+	rm -rf out/demo build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache

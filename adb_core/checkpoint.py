@@ -1,28 +1,37 @@
 """Checkpoints: one safetensors file, replaced whole or not at all; nothing is ever unpickled.
 
-A checkpoint holds what has changed so far and no more: the row of [V]; after stage 2 the
-cross-attention parameters; in stage 3 the U-Net; and AdamW's two moments for the stage that
-runs. Its header says whose it is, so that another concept, recipe or base model is refused.
+A checkpoint holds what has changed so far and no more: the rows of [V]; after stage 2 the
+cross-attention parameters; in stage 3 the U-Net; AdamW's two moments for the stage that runs; and
+the latents that prior preservation sampled. Its header says whose it is, so that another concept,
+recipe or base model is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
-from .recipes import Stage
-from .system.files import atomic_write_bytes
-from .training import Learner
+from .concept import Concept
+from .learner import PRIOR_COUNT, Learner, make_optimizer
+from .options import RunOptions
+from .recipes import Recipe, Stage
+from .records import StepRecord, read_history
+from .system.files import atomic_file
+from .system.fingerprints import fingerprint, json_fingerprint
 
-FORMAT = 2
+FORMAT = 3
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+PRIOR = "prior.latents"
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+ANEW = "delete it and start again"
 
 
 class CheckpointError(RuntimeError):
@@ -31,49 +40,102 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: ``stage`` is the number of the stage in the recipe, ``step`` its finished steps."""
+    """Where a run stands: the number of the stage in the recipe, and its finished steps."""
 
     stage: int
     step: int
 
 
-def identity(learner: Learner) -> dict[str, str]:
-    """What a checkpoint must agree on with the run that wants it: short hashes by name."""
+# ---------------------------------------------------------------- whose it is
 
-    def digest(*parts: bytes) -> str:
-        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
-    concept = learner.concept
+def identity(
+    base_digest: str, concept: Concept, recipe: Recipe, options: RunOptions, precision: str
+) -> dict[str, str]:
+    """What a checkpoint must agree on with the run that wants it: short hashes, or plain words."""
+
     pictures = [str(i.shape).encode() + i.tobytes() for i in concept.images]
-    views = json.dumps([learner.view_count, asdict(learner.augmentation), learner.seed])
+    words = [concept.placeholder, concept.category]
+    views = [options.view_count, asdict(options.augmentation), options.seed]
     return {
-        "concept": digest(concept.placeholder.encode(), concept.category.encode(), *pictures),
-        "recipe": digest(
-            json.dumps(asdict(learner.recipe), sort_keys=True).encode(), views.encode()
-        ),
-        "base model": learner.base_digest,
+        "concept": fingerprint([*words, *pictures], separator=b"\0")[:16],
+        "recipe": json_fingerprint([asdict(recipe), views])[:16],
+        "base model": base_digest,
+        "precision": precision,
+        "accumulation": str(options.accumulation),
     }
+
+
+def identity_of(learner: Learner) -> dict[str, str]:
+    """The same of a learner."""
+    precision = learner.accelerator.mixed_precision
+    return identity(
+        learner.base_digest, learner.concept, learner.recipe, learner.options, precision
+    )
+
+
+def check_identity(path: str | Path, header: dict, mine: dict[str, str]) -> None:
+    """Find out whether a checkpoint is this run's.
+
+    Raises:
+        CheckpointError: it is not; says in what it differs.
+    """
+    for what, value in mine.items():
+        theirs = header["identity"].get(what)
+        if theirs == value:
+            continue
+        if what in ("precision", "accumulation"):
+            raise CheckpointError(
+                f"{path} was trained with {what} {theirs}, this run has {value}: "
+                "use the same, another output folder, or delete it to start afresh"
+            )
+        raise CheckpointError(
+            f"{path} belongs to another {what}: "
+            "use another output folder, or delete it to start afresh"
+        )
+
+
+# ---------------------------------------------------------------- what it holds
 
 
 def _trained(learner: Learner, progress: Progress) -> dict[str, Tensor]:
     """Every tensor that any stage so far, the running one included, may have changed."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {n: p.detach() for n, p in learner.token.parameters().items()}
     for stage in learner.recipe.stages[: progress.stage + 1]:
         tensors |= {name: p.detach() for name, p in learner.parameters(stage).items()}
-    return {"token.rows": learner.token.rows.detach(), **tensors}
+    return tensors
+
+
+def _running(learner: Learner, progress: Progress) -> Stage | None:
+    """The stage that a run stands inside of, if it does."""
+    stages = learner.recipe.stages
+    return stages[progress.stage] if progress.step and progress.stage < len(stages) else None
 
 
 def _moments(
-    learner: Learner, stage: Stage, optimizer: torch.optim.AdamW | None
+    learner: Learner, stage: Stage | None, optimizer: torch.optim.AdamW | None
 ) -> dict[str, Tensor]:
     """AdamW's state as flat names: "adam.<parameter>.<exp_avg | exp_avg_sq | step>"."""
-    if optimizer is None:
+    if optimizer is None or stage is None:
         return {}
     return {
         f"adam.{name}.{key}": value
         for name, p in learner.parameters(stage).items()
         for key, value in optimizer.state.get(p, {}).items()
     }
+
+
+def _shapes(learner: Learner, progress: Progress) -> dict[str, torch.Size]:
+    """What a checkpoint at that progress must hold."""
+    shapes = {name: tensor.shape for name, tensor in _trained(learner, progress).items()}
+    stage = _running(learner, progress)
+    if stage is not None:
+        for name, p in learner.parameters(stage).items():
+            for key in MOMENTS:
+                shapes[f"adam.{name}.{key}"] = torch.Size() if key == "step" else p.shape
+    if learner.wants_prior:
+        shapes[PRIOR] = torch.Size((PRIOR_COUNT, *learner.latents[0].shape[1:]))
+    return shapes
 
 
 def save_checkpoint(
@@ -83,30 +145,33 @@ def save_checkpoint(
     optimizer: torch.optim.AdamW | None = None,
     scaler: dict | None = None,
 ) -> None:
-    """Write a checkpoint atomically. Without ``optimizer`` the next step starts with fresh moments.
+    """Write a checkpoint, whole or not at all, straight from the tensors' own memory.
 
     Args:
+        optimizer: of the running stage; between stages, where moments start afresh, it is left out.
         scaler: the state of fp16's loss scaler, which decides what is rounded away.
 
     Raises:
         DiskFull: no space; the earlier checkpoint is untouched.
     """
-    stage = learner.recipe.stages[min(progress.stage, len(learner.recipe.stages) - 1)]
-    tensors = _trained(learner, progress) | _moments(learner, stage, optimizer)
+    tensors = _trained(learner, progress)
+    tensors |= _moments(learner, _running(learner, progress), optimizer)
+    if learner.prior_latents is not None:
+        tensors[PRIOR] = learner.prior_latents
     header = {
         "format": FORMAT,
         "progress": asdict(progress),
-        "identity": identity(learner),
+        "identity": identity_of(learner),
         "recipe": learner.recipe.name,
         "scaler": scaler or {},
     }
-    atomic_write_bytes(
-        path,
-        save(
-            {n: t.detach().cpu().contiguous() for n, t in tensors.items()},
-            metadata={"adb": json.dumps(header)},
-        ),
-    )
+    tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    with atomic_file(path, size) as temporary:
+        save_file(tensors, temporary, metadata={"adb": json.dumps(header)})
+
+
+# ---------------------------------------------------------------- reading
 
 
 def read_header(path: str | Path) -> dict:
@@ -116,9 +181,10 @@ def read_header(path: str | Path) -> dict:
         CheckpointError: missing, damaged, a pickle, or not a checkpoint of this project.
     """
     path = Path(path)
-    if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
+    if path.suffix in PICKLES:
         raise CheckpointError(
-            f"{path} is a pickle file, which can run code when it is opened: only .safetensors checkpoints are read"
+            f"{path} is a pickle file, which can run code when it is opened: "
+            "only .safetensors checkpoints are read"
         )
     try:
         with safe_open(str(path), "pt") as file:
@@ -127,21 +193,21 @@ def read_header(path: str | Path) -> dict:
         raise CheckpointError(f"no checkpoint at {path}: start without --resume") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({error}): delete it and start again"
+            f"{path} is damaged or not a safetensors file ({error}): {ANEW}"
         ) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of this version of the project: give another file, or delete it and start again"
+            f"{path} is not a checkpoint of this version of the project: "
+            f"give another file, or {ANEW}"
         )
-    whole = (
-        isinstance(header.get("identity"), dict)
-        and isinstance(header.get("progress"), dict)
-        and set(header["progress"]) == {"stage", "step"}
-    )
-    if not whole or not all(isinstance(n, int) and n >= 0 for n in header["progress"].values()):
-        raise CheckpointError(
-            f"{path} is damaged (its header is not whole): delete it and start again"
-        )
+    progress = header.get("progress")
+    if (
+        not isinstance(header.get("identity"), dict)
+        or not isinstance(progress, dict)
+        or set(progress) != {"stage", "step"}
+        or not all(isinstance(n, int) and n >= 0 for n in progress.values())
+    ):
+        raise CheckpointError(f"{path} is damaged (its header is not whole): {ANEW}")
     return header
 
 
@@ -154,46 +220,57 @@ def load_checkpoint(
         The progress and, inside a stage, the optimizer with its moments.
 
     Raises:
-        CheckpointError: it belongs to another concept, recipe or base model, or shapes differ.
+        CheckpointError: it belongs to another run (see :func:`identity`), or shapes differ; the
+            learner is untouched.
     """
-    from .training import make_optimizer
-
     header = read_header(path)
-    mine = identity(learner)
-    for what, value in mine.items():
-        if header["identity"].get(what) != value:
-            raise CheckpointError(
-                f"{path} belongs to another {what}: use another output folder, or delete it to start afresh"
-            )
+    check_identity(path, header, identity_of(learner))
     progress = Progress(**header["progress"])
     with safe_open(str(path), "pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}
-    targets = _trained(learner, progress)
-    running = progress.step > 0 and progress.stage < len(learner.recipe.stages)
-    shapes = {name: target.shape for name, target in targets.items()}
-    if running:
-        for name, p in learner.parameters(learner.recipe.stages[progress.stage]).items():
-            shapes |= {
-                f"adam.{name}.{key}": torch.Size() if key == "step" else p.shape for key in MOMENTS
+        _check_shapes(path, file, _shapes(learner, progress))
+        for name, target in _trained(learner, progress).items():
+            target.copy_(file.get_tensor(name))
+        learner.token.bake()
+        if learner.wants_prior:
+            learner.prior_latents = file.get_tensor(PRIOR).to(learner.base.device)
+        stage = _running(learner, progress)
+        if stage is None:
+            return progress, None
+        optimizer = make_optimizer(learner, stage)
+        fused = optimizer.defaults["fused"]
+        for name, parameter in learner.parameters(stage).items():
+            state = {key: file.get_tensor(f"adam.{name}.{key}") for key in MOMENTS}
+            # fused kernels want the count of steps on their device, the others on the CPU
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device) if fused or key != "step" else value
+                for key, value in state.items()
             }
-    for name, shape in shapes.items():
-        if name not in stored or stored[name].shape != shape:
-            found = tuple(stored[name].shape) if name in stored else "nothing"
-            raise CheckpointError(
-                f"{path}: {name} should have shape {tuple(shape)}, found {found}: delete it and start again"
-            )
-    for name, target in targets.items():
-        target.copy_(stored[name])
-    learner.token.bake()
-    if not running:
-        return progress, None
-    stage = learner.recipe.stages[progress.stage]
-    optimizer = make_optimizer(learner, stage)
-    for name, parameter in learner.parameters(stage).items():
-        optimizer.state[parameter] = {
-            key: stored[f"adam.{name}.{key}"]
-            if key == "step"
-            else stored[f"adam.{name}.{key}"].to(parameter.device)
-            for key in MOMENTS
-        }
     return progress, optimizer
+
+
+def _check_shapes(path: str | Path, file: Any, shapes: dict[str, torch.Size]) -> None:
+    there = set(file.keys())
+    for name, shape in shapes.items():
+        found = tuple(file.get_slice(name).get_shape()) if name in there else "nothing"
+        if found != tuple(shape):
+            raise CheckpointError(
+                f"{path}: {name} should have shape {tuple(shape)}, found {found}: {ANEW}"
+            )
+
+
+def load_history(folder: Path, at: Progress, recipe: Recipe) -> list[StepRecord]:
+    """The records up to a checkpoint; those after it will be made again.
+
+    Raises:
+        CheckpointError: ``history.json`` is damaged, or another recipe's.
+    """
+    path, names = folder / HISTORY, [s.name for s in recipe.stages]
+    try:
+        records = read_history(path)
+        if not all(r.stage in names for r in records):
+            raise ValueError("a stage that the recipe does not have")
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): delete it, and its curves are lost but the run goes on"
+        ) from error
+    return [r for r in records if (names.index(r.stage), r.step) <= (at.stage, at.step)]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """Mean and unbiased variance of a token's map, float32, (b,) for one layer or (L, b) for several.
+    """Mean and unbiased variance of a token's map, float32, (b,) a layer, (L, b) of several.
 
     Of n tokens at once they have one more axis, the last; :meth:`of` picks one of them.
     """
@@ -40,17 +40,18 @@ def map_statistics(attention: Tensor) -> Statistics:
     """Statistics of the map of one token, or of several, in one layer.
 
     Args:
-        attention: (b, h, q) probabilities of the token, or (b, h, q, n) of n tokens, any float type.
+        attention: (b, h, q) probabilities of the token, or (b, h, q, n) of n, any float type.
 
     Returns:
         float32 mean and unbiased variance over heads and pixels, (b,) or (b, n) each.
 
     Raises:
-        ValueError: another number of axes, or only one number per sample (its variance is undefined).
+        ValueError: another number of axes, or one number a sample (its variance is undefined).
     """
     if attention.ndim not in (3, 4):
         raise ValueError(
-            f"attention must be (batch, heads, pixels), or that and tokens, got shape {tuple(attention.shape)}"
+            "attention must be (batch, heads, pixels), or that and tokens, "
+            f"got shape {tuple(attention.shape)}"
         )
     flat = attention.float().flatten(1, 2)  # (b, h*q) or (b, h*q, n)
     if flat.shape[1] < 2:
@@ -60,7 +61,7 @@ def map_statistics(attention: Tensor) -> Statistics:
 
 
 def stack_statistics(maps: Iterable[Tensor]) -> Statistics:
-    """Statistics of the same token(s) in several layers: an iterable of (b, h, q[, n]) -> (L, b[, n]) each."""
+    """Statistics of the same token(s) in several layers: (b, h, q[, n]) each -> (L, b[, n])."""
     each = [map_statistics(m) for m in maps]
     if not each:
         raise ValueError("no attention layer was captured: there is nothing to regularize")
@@ -82,7 +83,7 @@ def regularizer(
     lambda_sigma: float,
     reduction: str = "sum",
 ) -> Penalty:
-    """How far the map of [V] is from the category's (paper eq. 4, summed over the batch as the authors do).
+    """How far the map of [V] is from the category's (paper eq. 4; the authors sum over the batch).
 
     Args:
         v, category: (L, b) statistics of [V] and of the category.
@@ -94,7 +95,8 @@ def regularizer(
     """
     if v.mean.shape != category.mean.shape or v.mean.ndim != 2:
         raise ValueError(
-            f"statistics must both be (layers, batch), got {tuple(v.mean.shape)} and {tuple(category.mean.shape)}"
+            "statistics must both be (layers, batch), "
+            f"got {tuple(v.mean.shape)} and {tuple(category.mean.shape)}"
         )
     if lambda_mu < 0 or lambda_sigma < 0:
         raise ValueError(

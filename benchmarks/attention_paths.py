@@ -1,21 +1,33 @@
-"""Which way of reading attention is faster: explicit softmax, the fused kernel's extra columns, or not reading.
+"""Which way of reading attention is faster: explicit softmax, the fused kernel, or not reading.
 
-    python benchmarks/attention_paths.py [--device auto] [--model tiny sd] [--rounds 15] [--threads 2]
+    python benchmarks/attention_paths.py [--model tiny --model sd] [--rounds 15] [--threads 2]
 
 ``adb_core.attention.default_path`` rests on what this prints.
 """
 
 from __future__ import annotations
 
-import argparse
+from enum import Enum
+from functools import partial
+from typing import Annotated
 
 import torch
+import typer
 from timing import bundled_base, interleave, machine, ratio
 
 from adb_core.attention import capture_attention
+from adb_core.system.commands import run_command
 from adb_core.system.devices import pick_device
 
 WORDS, COLUMNS = 77, [5, 6]  # length of SD's prompts; where [V] and the category stand
+PATHS = {"no capture": None, "fused": "fused", "oracle": "oracle"}
+
+
+class Unet(Enum):
+    """The bundled model's, and Stable Diffusion's structure at a fifth of its width."""
+
+    tiny = "tiny"
+    sd = "sd"
 
 
 def reduced_sd():
@@ -61,51 +73,45 @@ def forward(unet, latents, times, text, path: str | None):
 
 
 def measure(which: str, device: torch.device, rounds: int, batch: int | None) -> None:
+    """Time all three ways on one U-Net, forward and both ways, and print the ratios."""
     unet, latents, times, text = shapes(which, device, batch)
     unet.requires_grad_(True)
+    side = latents.shape[-1]
+    print(f"\n{which} U-Net, batch {len(latents)}, latents {side}x{side}, {text.shape[1]} tokens")
 
-    def only_forward(path):
+    def only_forward(path: str | None) -> None:
         with torch.no_grad():
             forward(unet, latents, times, text, path)
 
-    def both_ways(path):
+    def both_ways(path: str | None) -> None:
         unet.zero_grad(set_to_none=True)
         forward(unet, latents, times, text, path).backward()
 
-    print(
-        f"\n{which} U-Net, batch {len(latents)}, latents {latents.shape[-1]}x{latents.shape[-1]}, {text.shape[1]} tokens"
-    )
     for name, run in (("forward", only_forward), ("forward + backward", both_ways)):
-        sides = {
-            "no capture": lambda: run(None),
-            "fused": lambda: run("fused"),
-            "oracle": lambda: run("oracle"),
-        }
-        found = interleave(sides, rounds, device)
-        plain = found["no capture"]
+        sides = {label: partial(run, path) for label, path in PATHS.items()}
+        seconds = interleave(sides, rounds, device)
+        plain, fused, oracle = (seconds[label] for label in PATHS)
         print(
             f"  {name:20s} no capture {1000 * sorted(plain)[rounds // 2]:8.1f} ms   "
-            f"fused {ratio(found['fused'], plain)}   oracle {ratio(found['oracle'], plain)}   "
-            f"oracle / fused {ratio(found['oracle'], found['fused'])}"
+            f"fused {ratio(fused, plain)}   oracle {ratio(oracle, plain)}   "
+            f"oracle / fused {ratio(oracle, fused)}"
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--model", nargs="+", choices=("tiny", "sd"), default=["tiny", "sd"])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, help="default: 8 for tiny, 1 for sd")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
-    print(machine(device))
-    for which in args.model:
-        measure(which, device, args.rounds, args.batch)
+def main(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    model: Annotated[list[Unet], typer.Option(help="Which U-Nets.")] = list(Unet),
+    rounds: Annotated[int, typer.Option(help="How often each is timed.")] = 15,
+    batch: Annotated[int | None, typer.Option(help="Default: 8 for tiny, 1 for sd.")] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Compare the ways of reading attention."""
+    torch.set_num_threads(threads)
+    where = pick_device(device)
+    print(machine(where))
+    for which in model:
+        measure(which.value, where, rounds, batch)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "attention_paths")

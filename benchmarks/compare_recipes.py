@@ -1,6 +1,7 @@
 """The comparison of recipes: concepts x seeds x complex prompts, with bootstrap intervals.
 
-    python benchmarks/compare_recipes.py [--split held_out] [--recipes ...] [--seeds 0 1 2] [--publish]
+    python benchmarks/compare_recipes.py [--split held_out] [--recipes NAME]... [--seeds 0]...
+        [--publish]
 
 Each cell (recipe, concept, seed) is one JSON file under out/compare/<split>/; run again to go on
 after an interruption. The held-out half is for reporting: tune with tune.py, on the other half.
@@ -9,16 +10,21 @@ after an interruption. The held-out half is for reporting: tune with tune.py, on
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from cells import make_cell, paired, pooled, prompt_set, rule, table, tools, weights_digest
+import typer
+from cells import Bench, paired, pooled, prompt_set, rule, table, tools, weights_digest
 from timing import bundled_base
 from tqdm import tqdm
 
 from adb_core.concept import bundled_concepts
 from adb_core.recipes import RECIPES, recipe
+from adb_core.system.commands import InputError, run_command
 from adb_core.system.files import atomic_write_json, atomic_write_text
 from adb_core.system.paths import data_dir
 
@@ -59,99 +65,116 @@ COLUMNS = {
 }
 
 
-def concepts(args) -> list[str]:
-    """The half's concepts, or the first few of them."""
-    return list(bundled_concepts()[args.split])[: args.concept_count]
+class Half(Enum):
+    """Of the bundled concepts."""
+
+    tuning = "tuning"
+    held_out = "held_out"
 
 
-def run(args, base) -> dict[str, list[dict]]:
-    """Every cell, recipe by recipe within a concept and seed: a stopped run is balanced."""
-    names, found, model = concepts(args), tools(base), weights_digest(base)
-    prompts = prompt_set(args.prompts, args.prompt_count)
-    jobs = [(seed, name, which) for seed in args.seeds for name in names for which in args.recipes]
-    rows: dict[str, list[dict]] = {which: [] for which in args.recipes}
-    for seed, name, which in tqdm(jobs, unit="cell"):
-        plan = None if which == BASE else recipe(which)
-        # The pictures' seeds differ between training seeds: all of them are different noise.
-        seeds = [100 * seed + k for k in range(args.images)]
-        path = args.out / args.split / which / f"{name}-{seed}.json"
-        rows[which].append(make_cell(path, base, name, plan, seed, prompts, seeds, model, found))
-    return rows
+class Prompts(Enum):
+    """Bundled prompt sets."""
+
+    simple = "simple"
+    compositional = "compositional"
+    complex = "complex"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: recipes on concepts, with training seeds, on one prompt set.
+
+    Attributes:
+        images: pictures of each prompt in each cell.
+    """
+
+    bench: Bench
+    split: str
+    concepts: Sequence[str]
+    recipes: Sequence[str]
+    seeds: Sequence[int]
+    prompts: str
+    images: int
+
+    def run(self, out: Path) -> dict[str, list[dict]]:
+        """Every cell, recipe by recipe within a concept and seed: a stopped run is balanced."""
+        jobs = [(s, n, w) for s in self.seeds for n in self.concepts for w in self.recipes]
+        rows: dict[str, list[dict]] = {which: [] for which in self.recipes}
+        for seed, name, which in tqdm(jobs, unit="cell"):
+            plan = None if which == BASE else recipe(which)
+            # The pictures' seeds differ between training seeds: all of them are different noise.
+            seeds = [100 * seed + k for k in range(self.images)]
+            path = out / self.split / which / f"{name}-{seed}.json"
+            rows[which].append(self.bench.make(path, name, plan, seed, seeds))
+        return rows
+
+    def summary(self, rows: dict[str, list[dict]]) -> dict:
+        """The table's numbers as JSON says them, with what they were measured on."""
+        count = len(self.bench.prompts)
+        return {
+            "split": self.split,
+            "concepts": sorted({cell["concept"] for cells in rows.values() for cell in cells}),
+            "seeds": list(self.seeds),
+            "prompts": {"set": self.prompts, "count": count, "images": self.images},
+            "base": self.bench.model,
+            "recipes": {
+                which: {score: i._asdict() for score in COLUMNS if (i := pooled(cells, score))}
+                for which, cells in rows.items()
+            },
+            "method_minus": {
+                which: {score: interval._asdict() for score, interval in by_score.items()}
+                for which, by_score in differences(rows).items()
+            },
+        }
 
 
 def differences(rows: dict[str, list[dict]]) -> dict[str, dict]:
     """The method minus every other recipe, pair by pair: recipe -> score -> interval."""
     others = [which for which in rows if which != METHOD] if METHOD in rows else []
     return {
-        which: {
-            score: found
-            for score in COMPARED
-            if (found := paired(rows[METHOD], rows[which], score))
-        }
+        which: {score: i for score in COMPARED if (i := paired(rows[METHOD], rows[which], score))}
         for which in others
     }
 
 
-def summary(rows: dict[str, list[dict]], args, model: str) -> dict:
-    """The table's numbers as JSON says them, with what they were measured on."""
-    return {
-        "split": args.split,
-        "concepts": sorted({cell["concept"] for cells in rows.values() for cell in cells}),
-        "seeds": args.seeds,
-        "prompts": {
-            "set": args.prompts,
-            "count": len(prompt_set(args.prompts, args.prompt_count)),
-            "images": args.images,
-        },
-        "base": model,
-        "recipes": {
-            which: {score: found._asdict() for score in COLUMNS if (found := pooled(cells, score))}
-            for which, cells in rows.items()
-        },
-        "method_minus": {
-            which: {score: found._asdict() for score, found in by_score.items()}
-            for which, by_score in differences(rows).items()
-        },
-    }
+def main(
+    split: Annotated[Half, typer.Option(help="Half of the concepts.")] = Half.held_out,
+    recipes: Annotated[list[str], typer.Option(help="Several times; base: none.")] = list(DEFAULT),
+    concept_count: Annotated[int | None, typer.Option(help="Only the first so many.")] = None,
+    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0, 1, 2],
+    prompts: Annotated[Prompts, typer.Option(help="The prompt set.")] = Prompts.complex,
+    prompt_count: Annotated[int | None, typer.Option(help="Only so many of the prompts.")] = None,
+    images: Annotated[int, typer.Option(help="Pictures of each prompt in each cell.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where the cells are kept.")] = Path("out/compare"),
+    publish: Annotated[bool, typer.Option("--publish", help="Write data/results/ too.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Compare recipes."""
+    unknown = set(recipes) - {BASE, *RECIPES}
+    if unknown:
+        known = ", ".join((BASE, *RECIPES))
+        raise InputError(f"unknown recipe {min(unknown)!r}: choose from {known}")
+    torch.set_num_threads(threads)
+    base = bundled_base(device)
+    entries = prompt_set(prompts.value, prompt_count)
+    bench = Bench(base, entries, tools(base), weights_digest(base))
+    concepts = list(bundled_concepts()[split.value])[:concept_count]
+    comparison = Comparison(bench, split.value, concepts, recipes, seeds, prompts.value, images)
+    report(comparison, comparison.run(out), out / split.value, publish)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--split", choices=("tuning", "held_out"), default="held_out")
-    parser.add_argument("--recipes", nargs="+", choices=(BASE, *RECIPES), default=list(DEFAULT))
-    parser.add_argument(
-        "--concept-count", type=int, help="use only the first so many concepts of the half"
-    )
-    parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2)"
-    )
-    parser.add_argument(
-        "--prompts", choices=("simple", "compositional", "complex"), default="complex"
-    )
-    parser.add_argument("--prompt-count", type=int, help="use only so many of the prompts")
-    parser.add_argument(
-        "--images", type=int, default=1, help="pictures of each prompt in each cell"
-    )
-    parser.add_argument("--out", type=Path, default=Path("out/compare"))
-    parser.add_argument("--publish", action="store_true", help="write data/results/<split>.json")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    base = bundled_base(args.device)
-    rows = run(args, base)
+def report(comparison: Comparison, rows: dict, folder: Path, publish: bool) -> None:
+    """Write the table and its numbers, and print both tables."""
     text = table(rows, COLUMNS)
-    atomic_write_text(args.out / args.split / "table.md", text + "\n")
-    found = summary(rows, args, weights_digest(base))
-    for path in (
-        args.out / args.split / "summary.json",
-        *([data_dir() / "results" / f"{args.split}.json"] if args.publish else []),
-    ):
-        atomic_write_json(path, found)
+    atomic_write_text(folder / "table.md", text + "\n")
+    numbers, results = comparison.summary(rows), data_dir() / "results"
+    atomic_write_json(folder / "summary.json", numbers)
+    if publish:
+        atomic_write_json(results / f"{comparison.split}.json", numbers)
     print(
-        f"\n{args.split}: mean [95 % interval over concepts], {args.prompts} prompts, seeds {args.seeds}\n\n{text}"
+        f"\n{comparison.split}: mean [95 % interval over concepts], {comparison.prompts} prompts, "
+        f"seeds {comparison.seeds}\n\n{text}"
     )
     apart = {
         f"{METHOD} - {which}": [by_score.get(score) for score in COMPARED]
@@ -161,4 +184,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "compare_recipes")

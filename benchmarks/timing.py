@@ -24,11 +24,10 @@ class Ratio(NamedTuple):
 
 
 def ratio(times: Sequence[float], reference: Sequence[float]) -> Ratio:
-    """Round by round, how many times as long as the reference; median and quartiles over the rounds."""
+    """Round by round, how many times as long as the reference: median and quartiles."""
     if len(times) != len(reference) or not len(times):
-        raise ValueError(
-            f"both sides need the same number of rounds, got {len(times)} and {len(reference)}"
-        )
+        counts = f"{len(times)} and {len(reference)}"
+        raise ValueError(f"both sides need the same number of rounds, got {counts}")
     each = np.asarray(times, float) / np.asarray(reference, float)
     low, median, high = np.quantile(each, [0.25, 0.5, 0.75])
     return Ratio(float(median), float(low), float(high))
@@ -72,12 +71,10 @@ def interleave(
 
 def machine(device: torch.device) -> str:
     """One line on what this was measured on."""
-    where = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    return f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else platform.processor()
+    threads = torch.get_num_threads()
+    return f"{name or platform.machine()}, {threads} threads, torch {torch.__version__}"
 
 
 def bundled_base(device: str = "auto"):

@@ -1,28 +1,30 @@
 """Tune the tiny presets: nine settings for every recipe, on the tuning half of the concepts only.
 
-    python benchmarks/tune.py [--recipes ...] [--concepts pico bolt nori] [--seeds 0] [--report]
+    python benchmarks/tune.py [--recipes NAME]... [--concepts NAME]... [--seeds 0]... [--report]
 
 Every recipe is trained with three learning rates of its last (or only) stage, and each run is
 measured three times on its way, when 140, 180 and 250 steps of batch 4 lie behind it: learning
 rates are constant, so a shorter run is the beginning of a longer one. All recipes get the same
 concepts, seeds, prompts and number of samples. Ablations are not tuned: they are the three stages
-less something, and the fast version is the three stages' best setting with fewer steps than its winner.
-The score of a setting is the geometric mean of text and identity, so that neither can buy the
-other. A run is one JSON file under out/tuning/<recipe>/; call again to go on after a stop, or with
-other concepts in a second process. ``--report`` prints the table of what is there.
+less something, and the fast version is the three stages' best setting with fewer steps than its
+winner. The score of a setting is the geometric mean of text and identity, so that neither can buy
+the other. A run is one JSON file under out/tuning/<recipe>/; call again to go on after a stop, or
+with other concepts in a second process. ``--report`` prints the table of what is there.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
+import itertools
 import json
 import math
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from cells import prompt_set, read_cell, tools, weights_digest
 from timing import bundled_base
 from tqdm import tqdm
@@ -30,12 +32,15 @@ from tqdm import tqdm
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import generate
 from adb_core.metrics import bootstrap, score_pictures
-from adb_core.personalization import Result
+from adb_core.personalization import Run
 from adb_core.recipes import Recipe, recipe
+from adb_core.result import Result
+from adb_core.system.commands import InputError, run_command
 from adb_core.system.files import atomic_write_json, atomic_write_text
-from adb_core.training import Learner, train_stage
+from adb_core.system.fingerprints import json_fingerprint
 
 TOTALS = (140, 180, 250)  # steps of all stages after which a run is measured
+SCORES = ("text", "identity", "leakage")
 # recipe -> learning rates of its last stage; where the row has its own, the ratio of the two stays
 RATES: dict[str, tuple[float, ...]] = {
     "attndreambooth": (1e-4, 2e-4, 4e-4),
@@ -46,25 +51,22 @@ RATES: dict[str, tuple[float, ...]] = {
 
 
 def settings(name: str) -> dict[float, tuple[Recipe, tuple[int, ...]]]:
-    """learning rate -> (the tiny preset with it, long enough for every measurement; steps of its last stage to measure at)."""
+    """Every setting of a recipe.
+
+    Returns:
+        learning rate -> (the tiny preset with it, long enough for every measurement; the steps of
+        its last stage to measure at).
+    """
     plan = recipe(name)
     *earlier, last = plan.stages
     behind = sum(s.steps for s in earlier)
     marks = tuple(total - behind for total in TOTALS)
-    found = {}
+    plans = {}
     for lr in RATES[name]:
         row = last.embedding_lr and last.embedding_lr * lr / last.lr
-        found[lr] = (
-            replace(
-                plan,
-                stages=(
-                    *earlier,
-                    replace(last, lr=lr, embedding_lr=row, steps=marks[-1], batch_size=4),
-                ),
-            ),
-            marks,
-        )
-    return found
+        longest = replace(last, lr=lr, embedding_lr=row, steps=marks[-1], batch_size=4)
+        plans[lr] = (replace(plan, stages=(*earlier, longest)), marks)
+    return plans
 
 
 def objective(text: float, identity: float) -> float:
@@ -72,161 +74,152 @@ def objective(text: float, identity: float) -> float:
     return math.sqrt(max(text, 0.0) * max(identity, 0.0))
 
 
-def fingerprint(model: str, plan: Recipe, marks, prompts, sampling: dict) -> str:
-    """What a run depends on besides its concept and seed."""
-    said = json.dumps([1, model, asdict(plan), marks, prompts, sampling], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Tuning:
+    """How every run is measured.
 
+    Attributes:
+        model: :func:`cells.weights_digest` of ``base``; sampling: keywords of ``generate``.
+    """
 
-def trajectory(base, concept: Concept, plan: Recipe, seed: int, marks, measure) -> list[dict]:
-    """Train once; measure on the way, after each of ``marks`` steps of the last stage."""
-    learner, found, seconds = Learner(base, concept, plan, seed=seed), [], 0.0
-    for stage in plan.stages:
-        for record in train_stage(learner, stage, watch=False):
+    base: object
+    model: str
+    judge: object
+    prompts: list[dict]
+    sampling: dict
+
+    def fingerprint(self, plan: Recipe, marks: Sequence[int]) -> str:
+        """What a run depends on besides its concept and seed."""
+        settings = [1, self.model, asdict(plan), list(marks), self.prompts, self.sampling]
+        return json_fingerprint(settings)[:16]
+
+    def measure(self, result: Result) -> dict[str, list[float]]:
+        """Text, identity and leakage of each picture."""
+        texts = [entry["prompt"] for entry in self.prompts]
+        asks = [entry["asks"] for entry in self.prompts for _ in self.sampling["seeds"]]
+        images = generate(result, texts, **self.sampling).images
+        values, _ = score_pictures(images, asks, result.learner.concept, judge=self.judge)
+        return {score: [float(x) for x in values[score]] for score in SCORES}
+
+    def trajectory(self, name: str, plan: Recipe, seed: int, marks: Sequence[int]) -> list[dict]:
+        """Train once; measure on the way, after each of ``marks`` steps of the last stage."""
+        run = Run(self.base, Concept.bundled(name), plan, seed=seed, watch=False)
+        measured, seconds = [], 0.0
+        for record in run:
             seconds += record.seconds
-            if stage is plan.stages[-1] and record.step in marks:
-                found.append(
-                    {"step": record.step, "train_seconds": seconds} | measure(Result(learner))
-                )
-    return found
+            if record.stage == plan.stages[-1].name and record.step in marks:
+                at = {"step": record.step, "train_seconds": seconds}
+                measured.append(at | self.measure(run.result))
+        return measured
 
-
-def run(args, base) -> None:
-    """Make every run that is not there yet."""
-    model, judge = weights_digest(base), tools(base)["judge"]
-    prompts, sampling = (
-        prompt_set("complex", args.prompt_count),
-        {"seeds": list(range(args.images)), "steps": args.sampling_steps},
-    )
-    asks = [entry["asks"] for entry in prompts for _ in sampling["seeds"]]
-    jobs = [
-        (seed, name, which, lr, *setting)
-        for seed in args.seeds
-        for name in args.concepts
-        for which in args.recipes
-        for lr, setting in settings(which).items()
-    ]
-    for seed, name, which, lr, plan, marks in tqdm(jobs, unit="run"):
-        path = args.out / which / f"lr-{lr:g}--{name}-{seed}.json"
-        wanted = fingerprint(model, plan, marks, prompts, sampling)
+    def make(self, path: Path, which: str, lr: float, name: str, seed: int) -> None:
+        """One run, kept at ``path``, made if it is not there."""
+        plan, marks = settings(which)[lr]
+        wanted = self.fingerprint(plan, marks)
         if read_cell(path, wanted):
-            continue
-        concept = Concept.bundled(name)
-
-        def measure(result: Result) -> dict:
-            images = generate(result, [entry["prompt"] for entry in prompts], **sampling).images
-            values, _ = score_pictures(images, asks, concept, judge=judge)
-            return {
-                score: [float(x) for x in values[score]]
-                for score in ("text", "identity", "leakage")
-            }
-
+            return
         began = time.perf_counter()
-        found = trajectory(base, concept, plan, seed, marks, measure)
-        atomic_write_json(
-            path,
-            {
-                "fingerprint": wanted,
-                "model": model,
-                "recipe": which,
-                "lr": lr,
-                "concept": name,
-                "seed": seed,
-                "measured": found,
-                "seconds": time.perf_counter() - began,
-            },
-        )
+        measured = self.trajectory(name, plan, seed, marks)
+        run = {
+            "fingerprint": wanted,
+            "model": self.model,
+            "recipe": which,
+            "lr": lr,
+            "concept": name,
+            "seed": seed,
+            "measured": measured,
+            "seconds": time.perf_counter() - began,
+        }
+        atomic_write_json(path, run)
 
 
 def rank(folder: Path, which: str, model: str) -> list[dict]:
     """The settings of one recipe, best first, from all runs of this model that are there."""
-    runs = [
-        made
-        for path in sorted((folder / which).glob("lr-*.json"))
-        if (made := json.loads(path.read_text()))["model"] == model
-    ]
-    rows = []
-    for lr in sorted({made["lr"] for made in runs}):
-        for step in sorted({at["step"] for made in runs for at in made["measured"]}):
-            points = [
-                (at, made)
-                for made in runs
-                if made["lr"] == lr
-                for at in made["measured"]
-                if at["step"] == step
-            ]
-            pooled = {}
-            for score in ("text", "identity", "leakage"):
-                pairs = [(x, made["concept"]) for at, made in points for x in at[score]]
-                pooled[score] = bootstrap(
-                    [x for x, _ in pairs], groups=[g for _, g in pairs]
-                )._asdict()
-            rows.append(
-                {
-                    "lr": lr,
-                    "step": step,
-                    "score": objective(pooled["text"]["mean"], pooled["identity"]["mean"]),
-                    **pooled,
-                    "runs": len(points),
-                    "train_seconds": sum(at["train_seconds"] for at, _ in points),
-                }
-            )
+    paths = sorted((folder / which).glob("lr-*.json"))
+    runs = [run for path in paths if (run := json.loads(path.read_text()))["model"] == model]
+    points: dict[tuple[float, int], list[tuple[dict, str]]] = {}
+    for run in runs:
+        for at in run["measured"]:
+            points.setdefault((run["lr"], at["step"]), []).append((at, run["concept"]))
+    rows = [{"lr": lr, "step": step} | _pool(found) for (lr, step), found in sorted(points.items())]
     return sorted(rows, key=lambda row: -row["score"])
 
 
+def _pool(points: list[tuple[dict, str]]) -> dict:
+    """One setting's scores over all its (measurement, concept)."""
+    pooled = {}
+    for score in SCORES:
+        pairs = [(x, concept) for at, concept in points for x in at[score]]
+        groups = [concept for _, concept in pairs]
+        pooled[score] = bootstrap([x for x, _ in pairs], groups=groups)._asdict()
+    return {
+        "score": objective(pooled["text"]["mean"], pooled["identity"]["mean"]),
+        **pooled,
+        "runs": len(points),
+        "train_seconds": sum(at["train_seconds"] for at, _ in points),
+    }
+
+
+HEAD = (
+    "| recipe | learning rate | steps of the last stage | score | text | identity | leakage | runs "
+    "| training seconds |"
+)
+
+
 def summary_table(ranks: dict[str, list[dict]]) -> str:
-    lines = [
-        "| recipe | learning rate | steps of the last stage | score | text | identity | leakage | runs | training seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """All settings of all recipes in Markdown, best first."""
+    lines = [HEAD, "|---" * 9 + "|"]
     for name, rows in ranks.items():
         for row in rows:
+            means = " | ".join(f"{row[score]['mean']:.3f}" for score in SCORES)
             lines.append(
-                f"| {name} | {row['lr']:g} | {row['step']} | {row['score']:.3f} | {row['text']['mean']:.3f} | {row['identity']['mean']:.3f} "
-                f"| {row['leakage']['mean']:.3f} | {row['runs']} | {row['train_seconds']:.0f} |"
+                f"| {name} | {row['lr']:g} | {row['step']} | {row['score']:.3f} | {means} "
+                f"| {row['runs']} | {row['train_seconds']:.0f} |"
             )
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--recipes", nargs="+", choices=tuple(RATES), default=list(RATES))
-    tuning = list(bundled_concepts()["tuning"])
-    parser.add_argument(
-        "--concepts",
-        nargs="+",
-        choices=tuning,
-        default=tuning,
-        metavar="NAME",
-        help=f"some of {', '.join(tuning)} (default: all)",
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="training seeds")
-    parser.add_argument(
-        "--prompt-count", type=int, default=8, help="use only so many of the complex prompts"
-    )
-    parser.add_argument(
-        "--images", type=int, default=1, help="pictures of each prompt at each measurement"
-    )
-    parser.add_argument("--sampling-steps", type=int, default=15)
-    parser.add_argument(
-        "--report", action="store_true", help="make no runs, only the table of those that are there"
-    )
-    parser.add_argument("--out", type=Path, default=Path("out/tuning"))
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    base = bundled_base(args.device)
-    if not args.report:
-        run(args, base)
-    ranks = {name: rank(args.out, name, weights_digest(base)) for name in args.recipes}
+def check(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names that are not known."""
+    unknown = set(names) - set(known)
+    if unknown:
+        raise InputError(f"unknown {kind} {min(unknown)!r}: choose from {', '.join(known)}")
+
+
+def main(
+    recipes: Annotated[list[str], typer.Option(help="Several times.")] = list(RATES),
+    concepts: Annotated[list[str], typer.Option(help="Several times; default: all.")] = [],
+    seeds: Annotated[list[int], typer.Option(help="Training seeds.")] = [0],
+    prompt_count: Annotated[int, typer.Option(help="So many of the complex prompts.")] = 8,
+    images: Annotated[int, typer.Option(help="Pictures of each prompt.")] = 1,
+    sampling_steps: Annotated[int, typer.Option(help="Of each picture.")] = 15,
+    report: Annotated[bool, typer.Option("--report", help="Only the table.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the runs are kept.")] = Path("out/tuning"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Search the tiny presets' settings on the tuning half."""
+    half = list(bundled_concepts()["tuning"])
+    check("recipe", recipes, list(RATES))
+    check("concept", concepts, half)
+    torch.set_num_threads(threads)
+    base = bundled_base(device)
+    model = weights_digest(base)
+    if not report:
+        sampling = {"seeds": list(range(images)), "steps": sampling_steps}
+        prompts = prompt_set("complex", prompt_count)
+        tuning = Tuning(base, model, tools(base)["judge"], prompts, sampling)
+        jobs = itertools.product(seeds, concepts or half, recipes)
+        runs = [(s, name, which, lr) for s, name, which in jobs for lr in RATES[which]]
+        for seed, name, which, lr in tqdm(runs, unit="run"):
+            path = out / which / f"lr-{lr:g}--{name}-{seed}.json"
+            tuning.make(path, which, lr, name, seed)
+    ranks = {which: rank(out, which, model) for which in recipes}
     text = summary_table(ranks)
-    atomic_write_json(args.out / "summary.json", ranks)
-    atomic_write_text(args.out / "summary.md", text + "\n")
+    atomic_write_json(out / "summary.json", ranks)
+    atomic_write_text(out / "summary.md", text + "\n")
     print(f"\nTuning half, best first; score is sqrt(text x identity)\n\n{text}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "tune")

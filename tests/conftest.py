@@ -1,4 +1,4 @@
-"""Skips the tests whose machine this is not (see the markers in pyproject.toml), and keeps tests apart."""
+"""Skips tests whose machine this is not (markers: pyproject.toml), and keeps tests apart."""
 
 import shutil
 import sys
@@ -24,6 +24,27 @@ def own_accelerator():
         from accelerate.state import AcceleratorState
 
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def random_base(monkeypatch, tmp_path):
+    """The bundled model is a random one; others load as always. Returns the loads' list.
+
+    The test runs in a folder of its own.
+    """
+    from models import tiny_base
+
+    import adb_core.base
+
+    loads, real = [], adb_core.base.load_base
+
+    def load(name="tiny", **kwargs):
+        loads.append(name)
+        return tiny_base() if name == "tiny" else real(name, **kwargs)
+
+    monkeypatch.setattr(adb_core.base, "load_base", load)
+    monkeypatch.chdir(tmp_path)
+    return loads
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""Small random U-Nets for the tests: the block structure of SD 1.5 and SD 2.1, odd sizes, no pretraining."""
+"""Small random models for the tests: the blocks of SD 1.5 and SD 2.1, odd sizes, no pretraining."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKENS = 11
 
 
 def tiny_unet(kind: str = "sd15", seed: int = 0, text: int = TEXT) -> UNet2DConditionModel:
-    """A U-Net with SD's blocks at a fraction of its width: cross-attention at 16, 8 and 4, none at 2."""
+    """A U-Net with SD's blocks, much narrower: cross-attention at 16, 8 and 4, none at 2."""
     torch.manual_seed(seed)
     sd21 = dict(attention_head_dim=(1, 2, 2, 2), use_linear_projection=True)
     return UNet2DConditionModel(
@@ -38,11 +38,11 @@ def inputs(batch: int = 3, seed: int = 1, height: int = 16, width: int = 16):
 
 
 def tiny_base(kind: str = "sd15", seed: int = 0):
-    """A whole random base model on the CPU: tokenizer of the toy world, everything else a few thousand parameters."""
+    """A random base model on the CPU: the toy world's tokenizer, a few thousand parameters."""
     from diffusers import AutoencoderKL, DDPMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from adb_core.base import Base
+    from adb_core.base import StableDiffusion
     from adb_core.tinymodel.tokenizer import build_tokenizer
 
     tokenizer = build_tokenizer()
@@ -82,7 +82,7 @@ def tiny_base(kind: str = "sd15", seed: int = 0):
     )
     for module in (text, vae, unet):
         module.requires_grad_(False).eval()
-    return Base(
+    return StableDiffusion(
         "random", None, tokenizer, text, vae, unet, scheduler, torch.device("cpu"), torch.float32
     )
 
@@ -100,3 +100,41 @@ def tiny_concept(category: str = "cat", count: int = 3):
         "<pico>",
         category,
     )
+
+
+def short(plan, steps: int = 2, batch: int = 2):
+    """A recipe with few and small steps in every stage."""
+    from dataclasses import replace
+
+    stages = tuple(replace(s, steps=steps, batch_size=batch) for s in plan.stages)
+    return replace(plan, stages=stages)
+
+
+def weights(learner) -> dict[str, torch.Tensor]:
+    """Copies of everything that training could change; the token table apart, but for its rows."""
+    texts = [
+        (f"text{k}.{name}", p)
+        for k, encoder in enumerate(learner.text.encoders)
+        for name, p in encoder.named_parameters()
+        if "token_embedding" not in name
+    ]
+    unet = [(f"unet.{name}", p) for name, p in learner.unet.named_parameters()]
+    rows = learner.token.parameters().items()
+    return {name: p.detach().clone() for name, p in (*rows, *unet, *texts)}
+
+
+def make_learner(plan, kind: str = "sd15", **options):
+    """A learner of a random base model and concept, with two views a picture."""
+    from adb_core.learner import Learner
+
+    return Learner(tiny_base(kind), tiny_concept(), plan, **{"view_count": 2, **options})
+
+
+def folder_of(base, folder):
+    """The base model as a diffusers folder, as ``load_base`` reads it."""
+    from diffusers import DDPMScheduler
+
+    pipeline = base.pipeline()
+    pipeline.scheduler = DDPMScheduler.from_config(base.scheduler.config)
+    pipeline.save_pretrained(folder)
+    return folder

@@ -6,11 +6,9 @@ from models import TOKENS, inputs, tiny_unet
 
 from adb_core.attention import (
     PATHS,
-    aggregate,
     capture_attention,
     cross_attention_layers,
     fused_attention,
-    grid_size,
     oracle_attention,
     selection,
 )
@@ -56,7 +54,7 @@ def test_fused_equals_oracle_in_outputs_and_gradients(kind):
     torch.testing.assert_close(out_a, out_b, rtol=0, atol=1e-5)
     torch.testing.assert_close(words_a, words_b, rtol=1e-4, atol=1e-5)
     assert len(grads_a) == len(grads_b)
-    for a, b in zip(grads_a, grads_b):
+    for a, b in zip(grads_a, grads_b, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     for name in maps_a:
         torch.testing.assert_close(maps_a[name], maps_b[name], rtol=0, atol=1e-5)
@@ -95,7 +93,9 @@ def test_kernels_agree_with_a_mask_and_uneven_sizes():
     mask = torch.zeros(2, 1, 1, 7)
     mask[:, ..., 4] = -1e4
     for m in (None, mask):
-        for a, b in zip(oracle_attention(q, k, v, s, 0.3, m), fused_attention(q, k, v, s, 0.3, m)):
+        for a, b in zip(
+            oracle_attention(q, k, v, s, 0.3, m), fused_attention(q, k, v, s, 0.3, m), strict=True
+        ):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_conditional_half_is_the_second_half(path):
 
 
 def test_processors_and_hooks_are_restored_even_after_an_exception():
-    unet, (x, t, text) = tiny_unet(), inputs()
+    unet = tiny_unet()
     before = {name: id(p) for name, p in unet.attn_processors.items()}
     with pytest.raises(RuntimeError, match="inside"):
         with capture_attention(unet, [1]):
@@ -147,7 +147,7 @@ def test_gradient_checkpointing_captures_once_with_the_same_gradients(path):
             assert {name: columns.data_ptr() for name, columns in capture.layers.items()} == first
         results.append([p.grad for p in unet.parameters() if p.grad is not None])
     assert len(results[0]) == len(results[1]) > 0
-    for a, b in zip(*results):
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
 
 
@@ -192,32 +192,6 @@ def test_bad_input_names_the_cure():
         selection(11, [[1], []])
     with pytest.raises(ValueError, match="selection is for 9 tokens but the text has 11"):
         run(unet, selection(9, [[1]]), "fused", x, t, text)
-
-
-def test_aggregate_averages_layers_heads_and_sizes():
-    layers = {"a": torch.rand(2, 3, 64, 2), "b": torch.rand(2, 5, 16, 2)}
-    maps = aggregate(layers)
-    assert maps.shape == (2, 2, 8, 8)
-    only = aggregate(layers, resolution=8, head=1)
-    torch.testing.assert_close(only, layers["a"][:, 1].transpose(1, 2).unflatten(2, (8, 8)))
-    assert aggregate(layers, size=(32, 32)).shape == (2, 2, 32, 32)
-    flat = aggregate({"a": torch.full((1, 2, 64, 1), 0.25), "b": torch.full((1, 2, 16, 1), 0.75)})
-    torch.testing.assert_close(flat, torch.full((1, 1, 8, 8), 0.5))
-    with pytest.raises(ValueError, match=r"no layer has maps of height 32: there are \[4, 8\]"):
-        aggregate(layers, resolution=32)
-    with pytest.raises(ValueError, match="heads 0 to 2, not 3"):
-        aggregate(layers, resolution=8, head=3)
-
-
-@pytest.mark.parametrize(
-    "pixels, aspect, expected",
-    [(64, 1, (8, 8)), (96, 1.5, (8, 12)), (6144, 1.5, (64, 96)), (7, 1, (1, 7))],
-)
-def test_grid_size(pixels, aspect, expected):
-    if pixels == 7:
-        assert grid_size(pixels, aspect) in ((1, 7), (7, 1))
-    else:
-        assert grid_size(pixels, aspect) == expected
 
 
 def test_layers_can_be_chosen_by_name():

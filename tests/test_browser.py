@@ -1,6 +1,7 @@
-"""The widgets in a real JupyterLab in a real Chromium, by keyboard; screenshots and measured times in ``out/browser/``.
+"""The widgets in a real JupyterLab in a real Chromium, by keyboard.
 
-Skipped, with the reason, where Chromium is not installed (``make browser`` installs it on Debian and Ubuntu).
+Screenshots and measured times are in ``out/browser/``. Skipped, with the reason, where Chromium is
+not installed (``make browser`` installs it on Debian and Ubuntu).
 """
 
 from __future__ import annotations
@@ -46,35 +47,35 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser"),
     pytest.mark.skipif(
         not (ROOT / "data/grid/grid.json").exists(),
-        reason="data/grid is not there: python -m adb_core.widgets.playground",
+        reason="data/grid is not there: python -m adb_core.teaching.make_grid",
     ),
 ]
 
 CELLS = [
     """
 import adb_core as adb
-from adb_core.widgets.playground import load_grid
-from adb_core.widgets import AttentionExplorer, RegularizerPlayground
 base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
 recording = adb.record(base, "a photo of a red cat wearing a hat on the beach", steps=12)
 """,
-    "AttentionExplorer(recording).view",
+    "adb.widgets.AttentionExplorer(recording).view",
     """
-playground = RegularizerPlayground(base, concept, adb.recipe("attndreambooth_fast"), grid=load_grid())
+playground = adb.widgets.RegularizerPlayground(
+    base, concept, adb.recipe("attndreambooth_fast"), grid=adb.teaching.load_grid()
+)
 playground.view
 """,
     """
-from adb_core.plots import DriftPoint
-from adb_core.widgets import DriftExplorer
 learner = adb.Learner(base, concept, adb.recipe("attndreambooth"), view_count=1)
 table = base.text_encoder.get_input_embeddings().weight.detach()
 project = adb.Projection(table)
 points = []
 for record in adb.train_stage(learner, learner.recipe.stages[0]):
-    points.append(DriftPoint(record.step, record.stage, learner.token.drift(), tuple(project(learner.token.rows.detach().mean(0)).tolist())))
+    at = tuple(project(learner.token.rows.detach().mean(0)).tolist())
+    drift = learner.token.drift()
+    points.append(adb.plots.DriftPoint(record.step, record.stage, drift, at))
     if record.step == 12:
         break
-DriftExplorer(points, project(table).numpy(), {}).view
+adb.widgets.DriftExplorer(points, project(table).numpy(), {}).view
 """,
 ]
 
@@ -92,42 +93,44 @@ def wait_for(condition, seconds: float, what: str):
     raise AssertionError(f"{what} did not happen within {seconds:g} s")
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """The address of a JupyterLab that serves a notebook with two widgets, and a function that asks its API."""
-    notebook = new_notebook(
-        cells=[new_code_cell(c.strip()) for c in CELLS],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        },
-    )
-    nbformat.write(notebook, tmp_path / "widgets.ipynb")
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
-    log = open(tmp_path / "jupyter.log", "wb")
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--no-browser",
-            "--allow-root",
-            "--ip=127.0.0.1",
-            f"--port={port}",
-            "--ServerApp.port_retries=0",
-            f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={tmp_path}",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        ],
-        cwd=tmp_path,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "HOME": str(tmp_path)},
-    )
-    address = f"http://127.0.0.1:{port}"
+        return probe.getsockname()[1]
+
+
+def start_lab(folder: Path, port: int, token: str) -> subprocess.Popen:
+    """A JupyterLab that serves ``folder`` and knows nothing of whoever's own settings."""
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    with open(folder / "jupyter.log", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "JUPYTER_CONFIG_DIR": str(folder / "config"), "HOME": str(folder)},
+        )
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a JupyterLab that serves a notebook with widgets, and a way to ask its API."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [new_code_cell(c.strip()) for c in CELLS]
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "widgets.ipynb")
+    port, token = free_port(), secrets.token_hex(16)
+    server, address = start_lab(tmp_path, port, token), f"http://127.0.0.1:{port}"
 
     def ask(path: str):
         with urllib.request.urlopen(f"{address}{path}?token={token}", timeout=5) as answer:
@@ -139,7 +142,6 @@ def lab(tmp_path):
     finally:
         server.terminate()
         server.wait(20)
-        log.close()
 
 
 def picture_of(page, widget: int) -> str:
@@ -159,19 +161,99 @@ def step_slider(page, handle, widget: int, key: str = "ArrowRight") -> float:
     handle.focus()
     return page.evaluate(
         """async ([key, widget, before]) => {
-        const image = () => document.querySelectorAll('.jp-OutputArea .widget-vbox')[0] && [...document.querySelectorAll('.widget-vbox')]
-            .filter(box => box.querySelector(':scope > .widget-html'))[widget].querySelector('img');
+        const boxes = () => [...document.querySelectorAll('.widget-vbox')]
+            .filter(box => box.querySelector(':scope > .widget-html'));
+        const shown = () => boxes()[widget].querySelector('img').getAttribute('src');
         const target = document.activeElement, began = performance.now();
-        target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode: key === 'ArrowRight' ? 39 : 37, bubbles: true}));
-        while (image().getAttribute('src') === before && performance.now() - began < 10000) await new Promise(r => setTimeout(r, 2));
+        const keyCode = key === 'ArrowRight' ? 39 : 37;
+        target.dispatchEvent(new KeyboardEvent('keydown', {key, keyCode, bubbles: true}));
+        while (shown() === before && performance.now() - began < 10000)
+            await new Promise(r => setTimeout(r, 2));
         return performance.now() - began;
     }""",
         [key, widget, before],
     )
 
 
+def run_all(page, ask) -> None:
+    """Run every cell, and wait until the last widget is there and the kernel is idle."""
+
+    def idle(kernel) -> bool:
+        return kernel["connections"] >= 1 and kernel["execution_state"] == "idle"
+
+    wait_for(lambda: any(map(idle, ask("/api/kernels"))), 90, "a kernel")
+    page.locator(".jp-Notebook").click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.get_by_text("Where is [V] among the words?").wait_for(timeout=180_000)
+    wait_for(lambda: all(map(idle, ask("/api/kernels"))), 60, "an idle kernel")
+    page.screenshot(path=OUT / "1-widgets.png")
+
+
+def widget_at(page, number: int):
+    """A widget, and its line of text."""
+    widget = page.locator(".widget-vbox:has(> .widget-html)").nth(number)
+    return widget, widget.locator(".widget-html").nth(1)
+
+
+def try_attention_explorer(page) -> list[float]:
+    """A step slider moved by key: picture and number change."""
+    explorer, said = widget_at(page, 0)
+    line = said.inner_text()
+    assert "largest probability" in line
+    handle = explorer.locator(".noUi-handle").first
+    took = [step_slider(page, handle, 0) for _ in range(10)]
+    assert said.inner_text() != line
+    page.screenshot(path=OUT / "2-attention-slider.png")
+    return took
+
+
+def try_playground(page) -> list[float]:
+    """lambda_mu of the second stage: its picture, or a word that there is none."""
+    playground, said = widget_at(page, 1)
+    line = said.inner_text()
+    assert "precomputed:" in line
+    handle = playground.locator(".noUi-handle").nth(2)
+    # 2 -> 5 and back: a point of the grid has a picture, those between have none
+    took = [step_slider(page, handle, 1, key) for key in ["ArrowRight", "ArrowLeft"] * 5]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    wait_for(lambda: "attention 20/" in said.inner_text(), 10, "the slider's new value")
+    assert said.inner_text() != line
+    page.screenshot(path=OUT / "3-regularizer-slider.png")
+    return took
+
+
+def try_drift_explorer(page) -> list[float]:
+    """From its last moment backwards."""
+    drift, said = widget_at(page, 2)
+    assert said.inner_text().startswith("step 12:")
+    handle = drift.locator(".noUi-handle").first
+    took = [step_slider(page, handle, 2, "ArrowLeft") for _ in range(10)]
+    wait_for(lambda: said.inner_text().startswith("step 2:"), 10, "the second moment")
+    page.screenshot(path=OUT / "4-drift-slider.png")
+    return took
+
+
+def try_training(page) -> None:
+    """Train, see the curve move, stop."""
+    playground, _ = widget_at(page, 1)
+    status, curve = playground.locator(".widget-html").nth(2), playground.locator("img").nth(1)
+    playground.get_by_role("button", name="Train this").press("Enter")
+    wait_for(lambda: "training" in status.inner_text(), 60, "the start of training")
+    first = wait_for(lambda: curve.get_attribute("src"), 30, "a live curve")
+    wait_for(lambda: curve.get_attribute("src") != first, 30, "a curve that moves")
+    page.screenshot(path=OUT / "5-training.png")
+    playground.get_by_role("button", name="Stop").press("Enter")
+    wait_for(lambda: "stopped after" in status.inner_text(), 60, "the stop")
+    page.screenshot(path=OUT / "6-stopped.png")
+
+
 def test_sliders_and_training_by_keyboard(lab):
-    """Every slider's picture follows its keys (times in ``out/browser/latency.json``); training starts, draws and stops."""
+    """Every slider's picture follows its keys; training starts, draws and stops.
+
+    The times go to ``out/browser/latency.json``.
+    """
     from playwright.sync_api import sync_playwright
 
     address, ask = lab
@@ -180,70 +262,13 @@ def test_sliders_and_training_by_keyboard(lab):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1200, "height": 1500})
         page.goto(address)
-        wait_for(
-            lambda: any(
-                k["connections"] >= 1 and k["execution_state"] == "idle"
-                for k in ask("/api/kernels")
-            ),
-            90,
-            "a kernel",
-        )
-        page.locator(".jp-Notebook").click()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.get_by_text("Where is [V] among the words?").wait_for(timeout=180_000)
-        wait_for(
-            lambda: all(k["execution_state"] == "idle" for k in ask("/api/kernels")),
-            60,
-            "an idle kernel",
-        )
-        page.screenshot(path=OUT / "1-widgets.png")
-
-        # the attention explorer: a step slider moved by key; picture and number change
-        explorer = page.locator(".widget-vbox:has(> .widget-html)").nth(0)
-        handle = explorer.locator(".noUi-handle").first
-        said = explorer.locator(".widget-html").nth(1)
-        line = said.inner_text()
-        assert "largest probability" in line
-        took = {"attention explorer": [step_slider(page, handle, 0) for _ in range(10)]}
-        assert said.inner_text() != line
-        page.screenshot(path=OUT / "2-attention-slider.png")
-
-        # the playground: lambda_mu of the second stage; the precomputed picture or a word that there is none
-        playground = page.locator(".widget-vbox:has(> .widget-html)").nth(1)
-        said = playground.locator(".widget-html").nth(1)
-        line = said.inner_text()
-        assert "precomputed:" in line
-        handle = playground.locator(".noUi-handle").nth(2)
-        # 2 -> 5 and back: a point of the grid has a picture, those between have none
-        took["regularizer"] = [
-            step_slider(page, handle, 1, key) for key in ["ArrowRight", "ArrowLeft"] * 5
-        ]
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("ArrowRight")
-        wait_for(lambda: "attention 20/" in said.inner_text(), 10, "the slider's new value")
-        assert said.inner_text() != line
-        page.screenshot(path=OUT / "3-regularizer-slider.png")
-
-        # the drift explorer, from its last moment backwards
-        drift = page.locator(".widget-vbox:has(> .widget-html)").nth(2)
-        said, handle = drift.locator(".widget-html").nth(1), drift.locator(".noUi-handle").first
-        assert said.inner_text().startswith("step 12:")
-        took["drift explorer"] = [step_slider(page, handle, 2, "ArrowLeft") for _ in range(10)]
-        wait_for(lambda: said.inner_text().startswith("step 2:"), 10, "the second moment")
-        page.screenshot(path=OUT / "4-drift-slider.png")
-
-        # train and stop
-        playground.get_by_role("button", name="Train this").press("Enter")
-        status = playground.locator(".widget-html").nth(2)
-        wait_for(lambda: "training" in status.inner_text(), 60, "the start of training")
-        curve = playground.locator("img").nth(1)
-        first = wait_for(lambda: curve.get_attribute("src"), 30, "a live curve")
-        wait_for(lambda: curve.get_attribute("src") != first, 30, "a curve that moves")
-        page.screenshot(path=OUT / "5-training.png")
-        playground.get_by_role("button", name="Stop").press("Enter")
-        wait_for(lambda: "stopped after" in status.inner_text(), 60, "the stop")
-        page.screenshot(path=OUT / "6-stopped.png")
+        run_all(page, ask)
+        took = {
+            "attention explorer": try_attention_explorer(page),
+            "regularizer": try_playground(page),
+            "drift explorer": try_drift_explorer(page),
+        }
+        try_training(page)
         browser.close()
     measured = {
         f"{widget}, key to picture, median milliseconds": round(statistics.median(times), 1)

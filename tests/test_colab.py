@@ -1,4 +1,6 @@
-"""The first cell of a notebook on Colab, simulated: a fresh environment, a stand-in for ``google.colab``, ipywidgets 7.7.1.
+"""The first cell of a notebook on Colab, simulated.
+
+A fresh environment, a stand-in for ``google.colab``, ipywidgets 7.7.1.
 
 The source comes from a local git address. The environment sees the packages that are installed
 here, as Colab has its own, except the project itself; none of them may be replaced.
@@ -32,15 +34,17 @@ AFTER = """
 import ipywidgets, adb_core, numpy as np
 from pathlib import Path
 from adb_core.widgets import AttentionExplorer, BeforeAfter
-from adb_core.generation import Recording
+from adb_core.recording import Recording
 print("ipywidgets", ipywidgets.__version__)
 print("installed", "site-packages" in adb_core.__file__, adb_core.data_path("tiny-sd").is_dir())
-layers = {"mid_block.attentions.0.transformer_blocks.0.attn2.processor": np.random.rand(2, 1, 4, 4, 1).astype("float16")}
+name = "mid_block.attentions.0.transformer_blocks.0.attn2.processor"
+layers = {name: np.random.rand(2, 1, 4, 4, 1).astype("float16")}
 explorer = AttentionExplorer(Recording(np.zeros((64, 64, 3), "uint8"), "cat", ("cat",), layers))
 explorer.step.value = 2
 print("slider", "largest probability" in explorer.text, len(explorer.picture.value) > 500)
 pair = BeforeAfter(np.zeros((4, 4, 3), "uint8"), np.ones((4, 4, 3), "uint8"))
 pair.edge.value = 10
+from google.colab import output
 print("manager", output.asked)
 """
 
@@ -91,7 +95,10 @@ def colab(tmp_path_factory):
 
 
 def installed(python) -> dict[str, str]:
-    code = "import importlib.metadata as m\nfor d in m.distributions(): print(d.metadata['Name'], d.version)"
+    code = (
+        "import importlib.metadata as m\n"
+        "for d in m.distributions(): print(d.metadata['Name'], d.version)"
+    )
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     return dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
 
@@ -104,11 +111,8 @@ def test_first_cell_installs_the_project_and_replaces_nothing(colab, monkeypatch
     assert before["ipywidgets"] == "7.7.1" and not {"adb-core", "adb_core"} & set(before)
     monkeypatch.setattr(builder, "ADDRESS", tmp_path / "address.txt")
     builder.ADDRESS.write_text(f"file://{ROOT}\n")
-    bootstrap = next(
-        c.source for c in builder.build("00_start_here").cells if "importlib.util" in c.source
-    )
     cell = tmp_path / "cell.py"
-    cell.write_text("import google.colab\n" + bootstrap + "\n" + AFTER)
+    cell.write_text("import google.colab\n" + builder.bootstrap() + "\n" + AFTER)
     run = dict(
         cwd=tmp_path,
         capture_output=True,
@@ -134,14 +138,9 @@ def test_first_cell_installs_the_project_and_replaces_nothing(colab, monkeypatch
 def test_first_cell_without_an_address_says_what_to_do(colab, tmp_path, monkeypatch):
     python, folder = colab
     monkeypatch.setattr(builder, "ADDRESS", tmp_path / "none.txt")
-    bootstrap = builder.BOOTSTRAP.format(address=builder.address())
+    hidden = "import importlib.util\nimportlib.util.find_spec = lambda name: None\n"
     done = subprocess.run(
-        [
-            python,
-            "-c",
-            "import sys; sys.modules['adb_core'] = None\nimport importlib.util\nimportlib.util.find_spec = lambda name: None\n"
-            + bootstrap,
-        ],
+        [python, "-c", hidden + builder.bootstrap()],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -1,4 +1,4 @@
-"""Two processes train what one does: the whole batch is the same, split in two, and every gradient is averaged."""
+"""Two processes train what one does: one batch, split in two, and every gradient averaged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from models import tiny_base, tiny_concept
 from safetensors.torch import load_file, save_file
 
+from adb_core.learner import Learner
 from adb_core.recipes import Recipe, Stage
-from adb_core.training import Learner, train_stage
+from adb_core.training import train_stage
 
 HERE = Path(__file__).resolve().parent
 STAGES = (
@@ -24,12 +25,9 @@ STAGES = (
 
 def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
     """All weights that may move, and the losses."""
-    learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), view_count=2)
-    losses = [
-        record.loss
-        for stage in STAGES
-        for record in train_stage(learner, stage, accelerator=accelerator)
-    ]
+    options = {"view_count": 2, "accelerator": accelerator}
+    learner = Learner(tiny_base(), tiny_concept(), Recipe("r", STAGES), **options)
+    losses = [record.loss for stage in STAGES for record in train_stage(learner, stage)]
     weights = {
         "rows": learner.token.rows.detach().clone(),
         **{n: p.detach().clone() for n, p in learner.unet.named_parameters()},
@@ -38,7 +36,7 @@ def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
 
 
 def two_processes(*command: str) -> list[str]:
-    """Run a Python command as ``accelerate launch`` would on two devices; returns what each printed."""
+    """Run a Python command as ``accelerate launch`` would, twice; returns what each printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +72,7 @@ def two_processes(*command: str) -> list[str]:
 def test_the_command_line_writes_once(tmp_path):
     said = two_processes(
         "-m",
-        "adb_core.app.cli",
+        "adb_core",
         "train",
         "--concept",
         "pico",
@@ -108,7 +106,7 @@ def test_two_processes_equal_one(tmp_path):
         value,
     ) in alone.items():  # Adam divides by the gradient's size: tiny differences of sums grow
         torch.testing.assert_close(
-            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m: f"{name}: {m}"
+            first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a CPU cannot show: the kernels, half precision and resume on CUDA. Skipped where there is none."""
+"""What a CPU cannot show: the kernels, half precision and resume on CUDA."""
 
 from dataclasses import replace
 
@@ -8,10 +8,13 @@ import torch
 from models import inputs, tiny_base, tiny_concept, tiny_unet
 
 from adb_core.attention import capture_attention, default_path
+from adb_core.checkpoint import CHECKPOINT
+from adb_core.engine import make_accelerator
 from adb_core.generation import generate
-from adb_core.personalization import CHECKPOINT, personalize
+from adb_core.learner import Learner
+from adb_core.personalization import Run
 from adb_core.recipes import RECIPES, recipe
-from adb_core.training import Learner, make_accelerator, train_stage
+from adb_core.training import train_stage
 
 pytestmark = pytest.mark.gpu  # conftest.py skips these where there is no CUDA
 DEVICE = torch.device("cuda")
@@ -41,7 +44,7 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
         maps = torch.cat([m.flatten() for m in capture.layers.values()])
         (out.square().mean() + maps.square().sum()).backward()
         found[path] = out.detach(), maps.detach(), text.grad.clone()
-    for a, b in zip(*found.values()):
+    for a, b in zip(*found.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert default_path(DEVICE) == "fused"
 
@@ -50,11 +53,11 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains_in_every_precision(name, precision):
     """Accelerate keeps one precision a process; conftest resets it."""
-    learner = Learner(base_on_device("sd21"), tiny_concept(), short(recipe(name)), view_count=2)
-    accelerator = make_accelerator(DEVICE, precision)
+    options = {"view_count": 2, "accelerator": make_accelerator(DEVICE, precision)}
+    learner = Learner(base_on_device("sd21"), tiny_concept(), short(recipe(name)), **options)
     for stage in learner.recipe.stages:
         before = {n: p.detach().clone() for n, p in learner.parameters(stage).items()}
-        records = list(train_stage(learner, stage, accelerator=accelerator))
+        records = list(train_stage(learner, stage))
         after = learner.parameters(stage)
         assert all(np.isfinite(r.loss) for r in records) and all(
             p.dtype == torch.float32 for p in after.values()
@@ -64,26 +67,19 @@ def test_every_recipe_trains_in_every_precision(name, precision):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_resumed_goes_on_as_uninterrupted(tmp_path, precision):
-    """The same steps with the same scale of the loss; kernels on a GPU may add in another order, so not bit for bit."""
+    """The same steps with the same scale of the loss; kernels may add in another order."""
     plan = short(recipe("attndreambooth"), steps=3)
 
-    def interrupt(record):
-        if (record.stage, record.step) == ("attention", 2):
-            raise KeyboardInterrupt
+    def run(out):
+        accelerator = make_accelerator(DEVICE, precision)
+        options = {"view_count": 2, "out": out, "accelerator": accelerator}
+        return Run(base_on_device(), tiny_concept(), plan, **options)
 
-    run = lambda out, **more: personalize(
-        base_on_device(),
-        tiny_concept(),
-        plan,
-        view_count=2,
-        out=out,
-        accelerator=make_accelerator(DEVICE, precision),
-        **more,
-    )
-    whole = run(tmp_path / "a")
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "b", on_step=interrupt)
-    again = run(tmp_path / "b")
+    whole = run(tmp_path / "a").finish()
+    for record in run(tmp_path / "b"):
+        if (record.stage, record.step) == ("attention", 2):
+            break
+    again = run(tmp_path / "b").finish()
     assert (tmp_path / "b" / CHECKPOINT).is_file()
     assert [(r.stage, r.step) for r in whole.history] == [(r.stage, r.step) for r in again.history]
     np.testing.assert_allclose(

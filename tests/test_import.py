@@ -1,9 +1,11 @@
 """`import adb_core` is light, and its public names load when they are used."""
 
+import ast
 import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,20 @@ def test_public_name_loads(name):
     assert name in dir(adb_core)
 
 
+def test_submodules_are_attributes():
+    code = "import adb_core as adb; print(adb.plots.__name__, adb.recipes.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["adb_core.plots", "adb_core.recipes"]
+    assert {"metrics", "plots", "teaching", "widgets"} <= set(dir(adb_core))
+
+
+def test_the_stub_names_what_there_is():
+    """Type checkers read ``__init__.pyi``: every public name and submodule, and no other."""
+    tree = ast.parse(Path(adb_core.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    names = {a.asname for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert names == set(adb_core._SUBMODULE_OF) | set(adb_core._SUBMODULES)
+
+
 def test_no_public_name_is_a_submodule_too():
     """Importing a submodule sets an attribute of its name, which would hide the public name."""
     submodules = {module.name for module in pkgutil.iter_modules(adb_core.__path__)}
@@ -49,4 +65,4 @@ def test_dir_lists_what_is_not_loaded_yet():
 
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'adb_core' has no attribute 'no_such_name'"):
-        adb_core.no_such_name
+        adb_core.no_such_name  # noqa: B018

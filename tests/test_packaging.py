@@ -69,11 +69,13 @@ def applies(requirement: Requirement, environment: dict | None = None) -> bool:
 
 
 def pins(environment: dict | None = None) -> dict[str, str]:
-    """Name -> version of the pins of constraints.txt that count in `environment` (default: here)."""
+    """Name -> version of the pins of constraints.txt that count in `environment`, or here."""
     active = [r for r in map(Requirement, CONSTRAINT_LINES) if applies(r, environment)]
     names = [canonicalize_name(r.name) for r in active]
     assert len(names) == len(set(names)), "a package is pinned twice"
-    return {name: str(r.specifier).removeprefix("==") for name, r in zip(names, active)}
+    return {
+        name: str(r.specifier).removeprefix("==") for name, r in zip(names, active, strict=True)
+    }
 
 
 # ---- constraints.txt
@@ -269,7 +271,10 @@ def test_installed_wheel_finds_its_own_data(installed, tmp_path):
 
 def test_installed_wheel_sees_the_other_packages(installed, tmp_path):
     """The environment above would prove little if it could not import what the core needs."""
-    code = "from importlib.util import find_spec; print(all(map(find_spec, ('torch', 'diffusers', 'numpy'))))"
+    code = (
+        "from importlib.util import find_spec; "
+        "print(all(map(find_spec, ('torch', 'diffusers', 'numpy'))))"
+    )
     done = subprocess.run(
         [installed, "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
     )

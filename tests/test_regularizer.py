@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from adb_core.regularizer import Statistics, map_statistics, regularizer, stack_statistics
 
@@ -12,7 +11,7 @@ from adb_core.regularizer import Statistics, map_statistics, regularizer, stack_
 def in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma):
     """L_reg, loop by loop, float64: maps are lists over layers of (batch, heads, pixels)."""
     total = 0.0
-    for a_v, a_cat in zip(maps_v, maps_cat):
+    for a_v, a_cat in zip(maps_v, maps_cat, strict=True):
         for b in range(a_v.shape[0]):
             v, c = a_v[b].astype(np.float64).ravel(), a_cat[b].astype(np.float64).ravel()
             mu = sum(v) / len(v) - sum(c) / len(c)

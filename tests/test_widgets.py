@@ -1,35 +1,31 @@
-"""The widgets, driven by code: what they show, what they say, and that errors and stops stay inside them."""
+"""The widgets, driven by code: what they show and say; errors and stops stay inside them."""
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import adb_core as adb
-from adb_core.generation import PromptError, Recording
-from adb_core.plots import DriftPoint
+from adb_core.generation import PromptError
+from adb_core.metrics import where
+from adb_core.pictures import opened
+from adb_core.plots import DriftPoint, alt_text
+from adb_core.recording import Recording
+from adb_core.teaching import make_grid
+from adb_core.teaching.grid import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
 from adb_core.widgets import (
     AttentionExplorer,
     BeforeAfter,
     DriftExplorer,
+    Panel,
     PromptBench,
     RegularizerPlayground,
-    enlarge,
-    gallery,
-    live_curve,
-    overlay,
-    where,
+    wide,
 )
-from adb_core.widgets.playground import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
-
-
-def opened(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+from adb_core.widgets.live import gallery, live_curve
 
 
 @pytest.fixture
@@ -75,6 +71,16 @@ def test_attention_explorer_shows_the_chosen_map(recording):
     explorer.step.value, explorer.head.value = 2, 1
     np.testing.assert_allclose(explorer.heat, recording.map("a", step=1, head=0))
     assert opened(explorer.picture.value).shape == (256, 256 + 8 + 256, 3)
+
+
+def test_filmstrip_shows_what_the_slider_would_and_puts_it_back(recording):
+    explorer = AttentionExplorer(recording)
+    explorer.step.value = 2
+    figure = explorer.filmstrip(explorer.step, [0, 1, 3])
+    assert explorer.step.value == 2 and len(figure.axes) == 3
+    titles = [axes.get_title() for axes in figure.axes]
+    assert [title.split(": ")[1] for title in titles] == ["0", "1", "3"]
+    assert alt_text(figure).count("largest probability") == 3
 
 
 def drift(step):
@@ -136,6 +142,24 @@ def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):
     assert "Error" in bench.text and not bench.draw.disabled
 
 
+def test_a_new_widget_is_one_class_over_the_panel():
+    class Brightness(Panel):
+        def __init__(self):
+            self.level = wide("IntSlider", "level", min=0, max=255, value=40)
+            super().__init__([self.level], "How bright?")
+            self.watch(self._refresh, self.level)
+
+        def _refresh(self):
+            self.paint(np.full((4, 4, 3), self.level.value, np.uint8))
+            self.say(f"level {255 // self.level.value}")
+
+    widget = Brightness()
+    widget.level.value = 85
+    assert opened(widget.picture.value).max() == 85 and widget.text == "level 3"
+    widget.level.value = 0
+    assert widget.text.startswith("ZeroDivisionError")
+
+
 # ---------------------------------------------------------------- the playground
 
 
@@ -194,7 +218,7 @@ def test_playground_trains_what_the_sliders_say_and_keeps_a_gallery(tiny_base):
     )  # the same seed, the same picture
     assert playground.progress.value == playground.progress.max == 9
     assert opened(playground.curve.value).shape == (180, 640, 3)
-    assert all((a == b).all() for a, b in zip(before, tiny_base.unet.parameters())), (
+    assert all((a == b).all() for a, b in zip(before, tiny_base.unet.parameters(), strict=True)), (
         "the base model has changed"
     )
 
@@ -218,7 +242,7 @@ def test_playground_ignores_a_second_press_and_sliders_that_move_while_it_trains
     playground = RegularizerPlayground(
         tiny_base, adb.Concept.bundled("pico"), short_recipe(), prompts=["a photo of a {}"], steps=2
     )
-    before = playground._label()
+    before = playground.label
     playground.train.click()
     thread = playground.worker.thread
     playground.worker.run(playground.work)  # as if the click had been under way already
@@ -228,7 +252,7 @@ def test_playground_ignores_a_second_press_and_sliders_that_move_while_it_trains
     playground.sliders["identity", "lambda_mu"].value = 100.0
     playground.worker.wait(120)
     assert playground.worker.thread is thread
-    assert [label for label, _ in playground.tried] == [before] != [playground._label()]
+    assert [label for label, _ in playground.tried] == [before] != [playground.label]
 
 
 def test_errors_of_training_appear_in_the_playground(tiny_base):
@@ -240,23 +264,35 @@ def test_errors_of_training_appear_in_the_playground(tiny_base):
     assert "PromptError" in playground.status.value
 
 
+def test_a_grid_is_trained_and_a_stopped_run_goes_on(tiny_base, tmp_path, monkeypatch):
+    trained = []
+
+    def point(base, concept, recipe, tools):
+        trained.append(lambdas(recipe))
+        return real(base, concept, recipe, tools)
+
+    real = make_grid.make_point
+    monkeypatch.setattr(make_grid, "make_point", point)
+    monkeypatch.setattr(make_grid, "named", lambda name: short_recipe(1))
+    monkeypatch.setattr(make_grid, "SAMPLING", {"steps": 2, "guidance": 3.0})
+    monkeypatch.setattr(make_grid, "variants", lambda plan: variants(plan, (0.0, 2.0), (5.0,))[:1])
+    folders = tmp_path / "grid", tmp_path / "work"
+    make_grid.make_grid(*folders, tiny_base, progress=False)
+    monkeypatch.setattr(make_grid, "variants", lambda plan: variants(plan, (0.0, 2.0), (5.0,)))
+    grid = make_grid.make_grid(*folders, tiny_base, progress=False)
+    assert trained == [p.lambdas for p in grid.points] and len(set(trained)) == 2
+    assert opened(grid.points[0].png).shape == (408, 616, 3)
+    assert grid.points[1].text.startswith("identity ") and grid.find(short_recipe(1))
+    with pytest.raises(FileNotFoundError, match="make_grid"):
+        load_grid(tmp_path)
+
+
 def test_bundled_grid_has_the_recipes_own_point_and_says_what_was_measured():
     grid = load_grid()
     assert len(grid.points) == len(MUS) * len(SIGMAS) and grid.find(adb.recipe(grid.recipe))
     for point in grid.points:
         assert "identity" in point.text and "attention of [V] / category" in point.text
         assert opened(point.png).shape[0] > 300
-
-
-# ---------------------------------------------------------------- pictures
-
-
-def test_overlay_and_enlarge_have_the_asked_size():
-    image, heat = np.zeros((64, 32, 3), np.uint8), np.zeros((8, 4))
-    heat[0, 0] = 1
-    over = overlay(image, heat, side=128)
-    assert over.shape == enlarge(image, 128).shape == (128, 64, 3)
-    assert over[:20, :20].mean() > over[-20:, -20:].mean()
 
 
 def test_curve_and_gallery_take_what_there_is():

@@ -2,26 +2,27 @@
 
     python tools/notebooks.py run [NAME ...]     build, execute, store the outputs, measure the time
     python tools/notebooks.py solutions          build the solved versions under out/solutions/
-    python tools/notebooks.py address [URL]      write the repository's address into badges and bootstrap cells
+    python tools/notebooks.py address [URL]      write the address into badges and bootstrap cells
+    python tools/notebooks.py refresh            write texts anew, keep the stored outputs of code
 
-A source is cells in percent format: ``# %%`` code, ``# %% [markdown]`` text (in comments),
-``# %% [bootstrap]`` the common first cell, and an exercise in three cells, ``# %% [stub] 02.1``,
-``# %% [solution] 02.1`` and ``# %% [check] 02.1``. Learners get the stub, the check and the solution
-folded away; the solved version has the solution in the stub's place. ``{{badge}}`` and ``{{time}}``
-in a text are replaced.
+A source is a notebook in jupytext's percent format, and opens as one in Jupyter. What is ours are
+tags: ``bootstrap`` on the common first cell, and an exercise in three cells with the same
+``exercise="02.1"`` and the tags ``stub``, ``solution`` and ``check``. Learners get the stub, the
+check, and the solution folded away; the solved version has the solution in the stub's place.
+``{{badge}}`` and ``{{time}}`` in a text are replaced.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import jupytext
 import nbformat
+import typer
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,108 +31,99 @@ SOURCES = FOLDER / "src"
 TIMES = SOURCES / "times.json"  # written by run
 ADDRESS = SOURCES / "address.txt"  # written by address; empty: nobody has published this copy yet
 TABLE = ("<!-- notebook times: written by make notebooks -->", "<!-- end of notebook times -->")
-CELL = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.+))?$")
+PARTS = ("stub", "solution", "check")  # of an exercise
+TAGS = {"bootstrap", *PARTS}
+
+sys.path.insert(0, str(ROOT))
+from adb_core.system.files import atomic_write_json, atomic_write_text  # noqa: E402
 
 BOOTSTRAP = """import importlib.util, subprocess, sys
-
-if sys.version_info < (3, 10):
-    raise SystemExit(f"These notebooks need Python 3.10 or newer, and this kernel runs {{sys.version.split()[0]}}: choose another kernel (README).")
-# Found already in JupyterLab and CI; on Colab this installs the core and leaves what is there alone.
-if importlib.util.find_spec("adb_core") is None:
-    address = {address!r}
-    if not address:
-        raise SystemExit("This copy of the notebook does not know where its repository is: install adb_core first (README).")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"git+{{address}}"], check=True)
-    importlib.invalidate_caches()
-missing = [name for name in ("torch", "diffusers", "transformers", "ipywidgets", "matplotlib") if importlib.util.find_spec(name) is None]
-if missing:
-    raise SystemExit(f"This kernel lacks {{', '.join(missing)}}: run make setup, and choose the kernel of .venv (README).")
-from adb_core.system.devices import share_cores
-share_cores()  # leaves alone the cores that other programs keep busy
-if "google.colab" in sys.modules:
-    from google.colab import output
-    output.enable_custom_widget_manager()"""
+if importlib.util.find_spec("adb_core") is None:  # on Colab: install the core, leave the rest alone
+    {install}
+from adb_core.teaching.bootstrap import start
+start()"""
+INSTALL = 'subprocess.run([sys.executable, "-m", "pip", "install", "-q", {source!r}], check=True)'
+REFUSE = 'raise SystemExit("This copy does not know where its repository is: see README.md")'
 
 
-@dataclass(frozen=True)
-class Cell:
-    """kind: code, markdown, bootstrap, stub, solution or check; name: of the exercise."""
-
-    kind: str
-    name: str
-    text: str
+# ---------------------------------------------------------------- building
 
 
-def parse(source: str) -> list[Cell]:
+def kind(cell) -> str:
+    """bootstrap, stub, solution, check, or the cell's own type.
+
+    Raises:
+        ValueError: a tag that the builder does not know, or an exercise's cell without a number.
+    """
+    tags = cell.metadata.get("tags", [])
+    if unknown := set(tags) - TAGS:
+        raise ValueError(f"unknown tag {sorted(unknown)[0]!r}: there are {', '.join(sorted(TAGS))}")
+    if set(tags) & set(PARTS) and "exercise" not in cell.metadata:
+        raise ValueError(f'a {tags[0]} needs its number, as exercise="02.1"')
+    return tags[0] if tags else cell.cell_type
+
+
+def parse(source: str):
     """The cells of a source.
 
     Raises:
-        ValueError: an unknown kind, or text before the first cell.
+        ValueError: see :func:`kind`.
     """
-    cells: list[Cell] = []
-    kind, name, lines = None, "", []
-
-    def close() -> None:
-        text = "\n".join(lines).strip("\n")
-        if kind is None:
-            if text:
-                raise ValueError("a source begins with a cell marker")
-            return
-        if kind == "markdown":
-            text = "\n".join(re.sub(r"^# ?", "", line) for line in text.split("\n"))
-        cells.append(Cell(kind, name, text))
-
-    for line in source.split("\n"):
-        marker = CELL.match(line)
-        if marker is None:
-            lines.append(line)
-            continue
-        close()
-        kind, name, lines = marker[1] or "code", marker[2] or "", []
-        if kind not in ("code", "markdown", "bootstrap", "stub", "solution", "check"):
-            raise ValueError(f"unknown kind of cell {kind!r}")
-    close()
+    cells = jupytext.reads(source, fmt="py:percent").cells
+    for cell in cells:
+        cell.source = cell.source.strip("\n")
+        kind(cell)
     return cells
 
 
-def exercises(cells: list[Cell]) -> dict[str, dict[str, str]]:
-    """Exercise name -> {"stub", "solution", "check"}: the texts of its cells."""
-    found: dict[str, dict[str, str]] = {}
+def read(name: str):
+    """The cells of ``notebooks/src/<name>.py``."""
+    return parse((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def exercises(cells) -> dict[str, dict[str, str]]:
+    """Exercise number -> {"stub", "solution", "check"}: the texts of its cells."""
+    parts: dict[str, dict[str, str]] = {}
     for cell in cells:
-        if cell.kind in ("stub", "solution", "check"):
-            found.setdefault(cell.name, {})[cell.kind] = cell.text
-    return found
+        if kind(cell) in PARTS:
+            parts.setdefault(cell.metadata["exercise"], {})[kind(cell)] = cell.source
+    return parts
 
 
 def build(name: str, *, solved: bool = False):
     """The notebook of ``notebooks/src/<name>.py``, without outputs."""
-    cells = parse((SOURCES / f"{name}.py").read_text(encoding="utf-8"))
+    cells = read(name)
     answers = exercises(cells)
-    made = []
+    built = []
     for cell in cells:
-        if cell.kind == "markdown":
-            made.append(new_markdown_cell(_fill(cell.text, name)))
-        elif cell.kind == "bootstrap":
-            made.append(new_code_cell(BOOTSTRAP.format(address=address())))
-        elif cell.kind == "solution":
+        what, text, number = kind(cell), cell.source, cell.metadata.get("exercise")
+        if what == "markdown":
+            built.append(new_markdown_cell(_fill(text, name)))
+        elif what == "bootstrap":
+            built.append(new_code_cell(bootstrap()))
+        elif what == "solution":
             if not solved:
-                made.append(
-                    new_markdown_cell(
-                        f"<details><summary>Solution of {cell.name}</summary>\n\n```python\n{cell.text}\n```\n\n</details>"
-                    )
-                )
+                built.append(new_markdown_cell(_folded(number, text)))
         else:
-            made.append(
-                new_code_cell(
-                    answers[cell.name]["solution"] if solved and cell.kind == "stub" else cell.text
-                )
-            )
-    for number, cell in enumerate(made):  # the same source gives the same file
+            stub = solved and what == "stub"
+            built.append(new_code_cell(answers[number]["solution"] if stub else text))
+    for number, cell in enumerate(built):  # the same source gives the same file
         cell["id"] = f"cell-{number:02d}"
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return new_notebook(
-        cells=made, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return new_notebook(cells=built, metadata=metadata)
+
+
+def _folded(number: str, code: str) -> str:
+    return (
+        f"<details><summary>Solution of {number}</summary>\n\n```python\n{code}\n```\n\n</details>"
     )
+
+
+def bootstrap() -> str:
+    """The first cell; it may be run twice, and reinstalls nothing that is there."""
+    install = INSTALL.format(source=f"git+{address()}") if address() else REFUSE
+    return BOOTSTRAP.format(install=install)
 
 
 def address() -> str:
@@ -162,11 +154,9 @@ def times() -> dict[str, float]:
 
 def said_time(name: str) -> str:
     seconds = times().get(name)
-    return (
-        "not measured yet"
-        if seconds is None
-        else f"{max(1, round(seconds / 10)) * 10} s on 2 CPU cores; not measured on a GPU"
-    )
+    if seconds is None:
+        return "not measured yet"
+    return f"{max(1, round(seconds / 10)) * 10} s on 2 CPU cores; not measured on a GPU"
 
 
 def names() -> list[str]:
@@ -201,26 +191,7 @@ def clean(notebook) -> None:
 
 
 def write(path: Path, notebook) -> None:
-    sys.path.insert(0, str(ROOT))
-    from adb_core.system.files import atomic_write_text
-
     atomic_write_text(path, nbformat.writes(notebook) + "\n")
-
-
-def run(wanted: list[str]) -> None:
-    for name in wanted:
-        notebook = build(name)
-        seconds = execute(notebook, FOLDER)
-        sys.path.insert(0, str(ROOT))
-        from adb_core.system.files import atomic_write_json
-
-        atomic_write_json(TIMES, {**times(), name: round(seconds, 1)})
-        for cell, fresh in zip(notebook.cells, build(name).cells):  # the time just measured
-            cell["source"] = fresh["source"]
-        clean(notebook)
-        write(FOLDER / f"{name}.ipynb", notebook)
-        print(f"{name}: {seconds:.0f} s", flush=True)
-    write_table()
 
 
 def write_table() -> None:
@@ -229,65 +200,73 @@ def write_table() -> None:
     text = path.read_text(encoding="utf-8")
     if TABLE[0] not in text:
         return
-    rows = [
-        f"| [{name}](notebooks/{name}.ipynb) | {times()[name]:.0f} s |"
-        for name in names()
-        if name in times()
-    ]
-    total = f"| all | {sum(times()[n] for n in names() if n in times()):.0f} s |"
-    table = "\n".join(
-        ["| notebook | time on 2 CPU cores, empty cache |", "|---|---|", *rows, total]
-    )
-    head, _, rest = text.partition(TABLE[0])
-    from adb_core.system.files import atomic_write_text
-
-    atomic_write_text(path, f"{head}{TABLE[0]}\n{table}\n{TABLE[1]}{rest.partition(TABLE[1])[2]}")
+    measured = {name: times()[name] for name in names() if name in times()}
+    rows = [f"| [{n}](notebooks/{n}.ipynb) | {seconds:.0f} s |" for n, seconds in measured.items()]
+    head = ["| notebook | time on 2 CPU cores, empty cache |", "|---|---|"]
+    table = "\n".join([*head, *rows, f"| all | {sum(measured.values()):.0f} s |"])
+    before, _, rest = text.partition(TABLE[0])
+    after = rest.partition(TABLE[1])[2]
+    atomic_write_text(path, f"{before}{TABLE[0]}\n{table}\n{TABLE[1]}{after}")
 
 
+# ---------------------------------------------------------------- commands
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def run(chosen: Annotated[list[str] | None, typer.Argument(help="notebooks; all")] = None) -> None:
+    """Build, execute, store the outputs, measure the time."""
+    if unknown := set(chosen or ()) - set(names()):
+        there = ", ".join(names())
+        sys.exit(f"no source for {', '.join(sorted(unknown))}: there are {there}")
+    for name in chosen or names():
+        notebook = build(name)
+        seconds = execute(notebook, FOLDER)
+        atomic_write_json(TIMES, {**times(), name: round(seconds, 1)})
+        for cell, fresh in zip(notebook.cells, build(name).cells, strict=True):
+            cell["source"] = fresh["source"]  # with the time just measured
+        clean(notebook)
+        write(FOLDER / f"{name}.ipynb", notebook)
+        typer.echo(f"{name}: {seconds:.0f} s")
+    write_table()
+
+
+@app.command()
+def solutions() -> None:
+    """Build the solved versions under out/solutions/."""
+    folder = ROOT / "out" / "solutions"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names():
+        write(folder / f"{name}.ipynb", build(name, solved=True))
+    typer.echo("solved versions: out/solutions/")
+
+
+@app.command()
 def refresh() -> None:
-    """Write texts and bootstrap cells anew, keeping the stored outputs of code that has not changed."""
+    """Write texts and bootstrap cells anew; code that has changed must be run."""
     for name in names():
         path = FOLDER / f"{name}.ipynb"
         if not path.exists():
             continue
         stored, fresh = nbformat.read(path, as_version=4), build(name)
+        again = f"run: python tools/notebooks.py run {name}"
         if [c.cell_type for c in stored.cells] != [c.cell_type for c in fresh.cells]:
-            sys.exit(
-                f"{name}: cells were added or removed; run: python tools/notebooks.py run {name}"
-            )
-        for old, new in zip(stored.cells, fresh.cells):
-            if (
-                old.cell_type == "code"
-                and old.source != new.source
-                and "importlib.util" not in new.source
-            ):
-                sys.exit(f"{name}: code has changed; run: python tools/notebooks.py run {name}")
+            sys.exit(f"{name}: cells were added or removed; {again}")
+        for old, new in zip(stored.cells, fresh.cells, strict=True):
+            ours = old.cell_type == "markdown" or new.source == bootstrap()
+            if old.source != new.source and not ours:
+                sys.exit(f"{name}: code has changed; {again}")
             old["source"] = new["source"]
         write(path, stored)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("action", choices=("run", "solutions", "address", "refresh"))
-    parser.add_argument("names", nargs="*")
-    args = parser.parse_args()
-    if args.action == "run":
-        unknown = set(args.names) - set(names())
-        if unknown:
-            sys.exit(f"no source for {', '.join(sorted(unknown))}: there are {', '.join(names())}")
-        run(args.names or names())
-    elif args.action == "solutions":
-        for name in names():
-            (ROOT / "out/solutions").mkdir(parents=True, exist_ok=True)
-            write(ROOT / "out/solutions" / f"{name}.ipynb", build(name, solved=True))
-        print("solved versions: out/solutions/")
-    else:
-        if args.action == "address":
-            ADDRESS.write_text((args.names[0] if args.names else "") + "\n", encoding="utf-8")
-        refresh()
+@app.command("address")
+def write_address(url: Annotated[str, typer.Argument(help="of the repository; none")] = "") -> None:
+    """Write the repository's address into badges and bootstrap cells."""
+    ADDRESS.write_text(url + "\n", encoding="utf-8")
+    refresh()
 
 
 if __name__ == "__main__":
-    main()
+    app()

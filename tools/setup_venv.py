@@ -92,7 +92,8 @@ def install():
         sys.exit("pip could not install the project: see its message above, then run this again.")
     if not runs("-c", "import adb_core"):
         sys.exit(
-            "The install ended well, but adb_core cannot be imported: delete .venv and run this again."
+            "The install ended well, but adb_core cannot be imported: "
+            "delete .venv and run this again."
         )
     READY.write_text(key())
     print("Ready: .venv holds the project and all it needs")

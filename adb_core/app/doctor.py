@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import psutil
+
 GIB = 2**30
-# Stable Diffusion 2.1's U-Net has 866 million parameters: 3.2 GiB in float32. Weights, gradients and
-# AdamW's two moments are four times that, 13 GiB; the rest is room for the activations of batch 8 at
-# 512 pixels. An estimate from the arithmetic, not a measurement.
+LIBRARIES = ("torch", "diffusers", "transformers")
+# Stable Diffusion 2.1's U-Net has 866 million parameters: 3.2 GiB in float32. Weights, gradients
+# and AdamW's two moments are four times that, 13 GiB; the rest is room for the activations of
+# batch 8 at 512 pixels. An estimate from the arithmetic, not a measurement.
 PAPER_GIB = 40
 DISK_GIB = 1.0
 MEMORY_GIB = 1.0  # make demo takes 0.7 at its peak, libraries included
@@ -31,27 +33,24 @@ def examine(folder: str | Path = ".") -> Findings:
     """Look at this machine; ``folder`` is where results would be written."""
     gpu, gpu_gib = _gpu()
     data, problems = _data()
-    free = shutil.disk_usage(folder).free / GIB
+    place = Path(folder).resolve()
+    free, memory = shutil.disk_usage(folder).free / GIB, _free_memory()
     if free < DISK_GIB:
-        problems.append(f"only {free:.1f} GiB free at {Path(folder).resolve()}: free some space")
-    memory = _free_memory()
-    if memory is not None and memory < MEMORY_GIB:
+        problems.append(f"only {free:.1f} GiB free at {place}: free some space")
+    if memory < MEMORY_GIB:
         problems.append(
-            f"only {memory:.1f} GiB of memory free, and {MEMORY_GIB:g} are needed: close other programs and notebooks"
+            f"only {memory:.1f} GiB of memory free, and {MEMORY_GIB:g} are needed: "
+            "close other programs and notebooks"
         )
+    system = f"{platform.system()} {platform.machine()}"
+    libraries = [f"{name} {metadata.version(name)}" for name in LIBRARIES]
     lines = [
-        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        (
-            "libraries",
-            ", ".join(
-                f"{name} {metadata.version(name)}"
-                for name in ("torch", "diffusers", "transformers")
-            ),
-        ),
+        ("python", f"{platform.python_version()} on {system}"),
+        ("libraries", ", ".join(libraries)),
         ("processor", _cpu()),
         ("memory", _memory()),
         ("accelerator", gpu),
-        ("disk", f"{free:.1f} GiB free at {Path(folder).resolve()}"),
+        ("disk", f"{free:.1f} GiB free at {place}"),
         *data,
     ]
     return Findings(lines, advise(gpu_gib), problems)
@@ -60,9 +59,15 @@ def examine(folder: str | Path = ".") -> Findings:
 def advise(gpu_gib: float | None) -> str:
     """Which preset fits an accelerator of that memory; None is none."""
     if gpu_gib is not None and gpu_gib >= PAPER_GIB:
-        return "tiny fits, and so does paper (Stable Diffusion at 512 pixels): adb train --base sd21 --preset paper --mixed-precision bf16"
+        return (
+            "tiny fits, and so does paper (Stable Diffusion at 512 pixels): "
+            "adb train --base sd21 --preset paper --mixed-precision bf16"
+        )
     there = "no CUDA device" if gpu_gib is None else f"a CUDA device of {gpu_gib:.0f} GiB"
-    return f"tiny fits; paper (Stable Diffusion at 512 pixels) wants a CUDA device of about {PAPER_GIB} GiB by estimate, and there is {there}"
+    return (
+        "tiny fits; paper (Stable Diffusion at 512 pixels) wants a CUDA device of about "
+        f"{PAPER_GIB} GiB by estimate, and there is {there}"
+    )
 
 
 def _cpu() -> str:
@@ -70,30 +75,25 @@ def _cpu() -> str:
 
     from ..system.devices import has_bf16
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    process = psutil.Process()
+    # macOS does not tie a process to cores.
+    usable = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count()
     bf16 = (
         "with bfloat16 instructions"
         if has_bf16()
         else "without bfloat16 instructions (bf16 would be slow here)"
     )
-    return f"{cores} usable cores, {torch.get_num_threads()} torch threads, {torch.backends.cpu.get_cpu_capability()}, {bf16}"
+    kind = torch.backends.cpu.get_cpu_capability()
+    return f"{usable} usable cores, {torch.get_num_threads()} torch threads, {kind}, {bf16}"
 
 
 def _memory() -> str:
-    try:
-        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return "unknown"
-    return f"{pages * size / GIB:.1f} GiB"
+    return f"{psutil.virtual_memory().total / GIB:.1f} GiB"
 
 
-def _free_memory() -> float | None:
-    """GiB that programs can still take; None where the system does not say."""
-    try:
-        said = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(said["MemAvailable"].split()[0]) / 2**20
-    except (OSError, ValueError, KeyError):
-        return None
+def _free_memory() -> float:
+    """GiB that programs can still take."""
+    return psutil.virtual_memory().available / GIB
 
 
 def _gpu() -> tuple[str, float | None]:
@@ -102,20 +102,17 @@ def _gpu() -> tuple[str, float | None]:
 
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
-        return "; ".join(f"CUDA {c.name}, {c.total_memory / GIB:.0f} GiB" for c in cards), max(
-            c.total_memory for c in cards
-        ) / GIB
+        names = [f"CUDA {card.name}, {card.total_memory / GIB:.0f} GiB" for card in cards]
+        return "; ".join(names), max(card.total_memory for card in cards) / GIB
     if torch.backends.mps.is_available():
-        return (
-            f"Apple MPS, recommended at most {torch.mps.recommended_max_memory() / GIB:.0f} GiB",
-            None,
-        )
+        most = torch.mps.recommended_max_memory() / GIB
+        return f"Apple MPS, recommended at most {most:.0f} GiB", None
     return "none", None
 
 
 def _data() -> tuple[list[tuple[str, str]], list[str]]:
     """One line for each part of the bundled data, and the problems of those that are needed."""
-    from ..base import BaseModelError
+    from ..loading import BaseModelError
 
     checks = {
         "concepts": (_concepts, True),
@@ -154,21 +151,21 @@ def _prompts() -> str:
 
 
 def _model() -> str:
-    from ..base import check_model_folder
+    from ..loading import check_model_folder
     from ..system.paths import data_path
 
     return f"whole, at {check_model_folder(data_path('tiny-sd'))}"
 
 
 def _clip() -> str:
-    from ..base import check_clip_folder
+    from ..judges import check_clip_folder
     from ..system.paths import data_path
 
     return f"whole, at {check_clip_folder(data_path('tiny-clip'))}"
 
 
 def _judge() -> str:
-    from ..base import load_judge
+    from ..judges import load_judge
 
     load_judge()
     return "whole"

@@ -24,9 +24,8 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether ``error`` means "no space left", however the library that met it wrapped it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return "No space left on device" in str(error) or "os error 28" in str(
-        error
-    )  # safetensors wraps it
+    text = str(error)  # safetensors wraps it
+    return "No space left on device" in text or "os error 28" in text
 
 
 def disk_full_message(path: Path, needed: int | None) -> str:
@@ -58,8 +57,12 @@ def write_and_sync(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def atomic_write_bytes(path: str | Path, data: bytes) -> None:
-    """Replace the file at ``path`` by ``data``, all or nothing.
+@contextmanager
+def atomic_file(path: str | Path, needed: int | None = None) -> Iterator[Path]:
+    """Within, a temporary file grows beside ``path``; then it takes its place, all or nothing.
+
+    Args:
+        needed: its size in bytes, for the message where the disk is full.
 
     Raises:
         DiskFull: no space left; the old file is untouched and the temporary one is gone.
@@ -69,11 +72,23 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
     # The process id keeps two writers apart; a kill may leave one such file behind, see `sweep`.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with explain_disk_full(path, len(data)):
-            write_and_sync(temporary, data)
+        with explain_disk_full(path, needed):
+            yield temporary
+            with open(temporary, "rb+") as file:  # on the disk, so that the rename cannot outrun it
+                os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``, all or nothing.
+
+    Raises:
+        DiskFull: no space left; the old file is untouched and the temporary one is gone.
+    """
+    with atomic_file(path, len(data)) as temporary:
+        write_and_sync(temporary, data)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -94,7 +109,9 @@ def sweep(folder: str | Path) -> None:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Find out now whether files can be written in ``folder``; nothing is left behind, not even a folder.
+    """Find out now whether files can be written in ``folder``.
+
+    Nothing is left behind, not even a folder.
 
     Raises:
         OSError: it cannot be made or written, or is not a folder.

@@ -37,8 +37,9 @@ def data_dir() -> Path:
     if (_PACKAGE / "_data").is_dir():
         return _PACKAGE / "_data"
     raise FileNotFoundError(
-        f"the bundled data are neither in {checkout / 'data'} (a checkout) nor in {_PACKAGE / '_data'} "
-        "(an installed wheel): install adb-core again, or let the environment variable ADB_DATA name the data folder"
+        f"the bundled data are neither in {checkout / 'data'} (a checkout) nor in "
+        f"{_PACKAGE / '_data'} (an installed wheel): install adb-core again, or let the "
+        "environment variable ADB_DATA name the data folder"
     )
 
 

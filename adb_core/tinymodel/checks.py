@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 CURE = "restore it (git checkout) or make it again: python -m adb_core.tinymodel.pretrain"
@@ -19,8 +20,10 @@ class BadFolder(ValueError):
     """A model folder that cannot be used; the message is one line with the file and the cure."""
 
 
-def check_model_folder(folder: str | Path, cure: str = CURE) -> Path:
-    """Check that ``folder`` is a whole Stable Diffusion folder of diffusers; returns it.
+def check_model_folder(
+    folder: str | Path, cure: str = CURE, kinds: Sequence[str] = ("StableDiffusionPipeline",)
+) -> Path:
+    """Check that ``folder`` is a whole folder of diffusers, of one of these kinds; returns it.
 
     Reads the JSON files and the headers of the weights, so a truncated file is found in
     milliseconds.
@@ -34,10 +37,9 @@ def check_model_folder(folder: str | Path, cure: str = CURE) -> Path:
     if not (folder / "model_index.json").is_file():
         raise BadFolder(f"{folder} is not a diffusers model: it has no model_index.json; {cure}")
     index = _json(folder / "model_index.json", cure)
-    if index.get("_class_name") != "StableDiffusionPipeline":
-        raise BadFolder(
-            f"{folder} holds a {index.get('_class_name')!r}, not a StableDiffusionPipeline; {cure}"
-        )
+    if index.get("_class_name") not in kinds:
+        known = " or ".join(kinds)
+        raise BadFolder(f"{folder} holds a {index.get('_class_name')!r}, not a {known}; {cure}")
     for part in PARTS:
         if not (folder / part).is_dir():
             raise BadFolder(f"{folder / part} is missing; {cure}")

@@ -1,228 +1,187 @@
-"""The precomputed grid behind the regularizer's sliders: ``python -m adb_core.widgets.playground``.
-
-Each point is one real training run with its own lambda_mu and lambda_sigma in the second and third
-stages. A stopped run goes on where it was.
-"""
+"""The regularizer, retrained: choose its weights, see what becomes of pictures and maps."""
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import json
+import html
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any
 
-from ..system.files import atomic_write_bytes, atomic_write_json
-from ..system.paths import data_path
+import ipywidgets
+import numpy as np
 
-if TYPE_CHECKING:
-    from ..base import Base
-    from ..concept import Concept
-    from ..recipes import Recipe
+from ..base import Base
+from ..concept import Concept
+from ..generation import generate
+from ..personalization import Run
+from ..pictures import enlarge, side_by_side
+from ..recipes import Recipe, Stage
+from ..result import Result
+from ..teaching.grid import Grid
+from .live import gallery, live_curve
+from .panel import Panel, Worker, picture_box, put, quick_png, wide
 
-CONCEPT, RECIPE = "pico", "attndreambooth_fast"
-MUS, SIGMAS = (0.0, 2.0, 20.0), (0.0, 5.0, 100.0)
-PROMPTS = (
-    "a photo of a {}",
-    "a photo of a {} wearing a hat on the beach",
-    "a sketch of a {} with a balloon next to a cake in the snow",
-)
-SEED, STEPS, GUIDANCE = 0, 20, 3.0
-
-
-@dataclass(frozen=True)
-class Point:
-    """One trained setting: the picture that the playground shows, and what was measured, in words."""
-
-    lambdas: tuple[tuple[float, float], ...]
-    png: bytes
-    text: str
+VALUES = (0.0, 0.1, 0.5, 2.0, 5.0, 20.0, 100.0)  # what the sliders can be set to
+WEIGHTS = ("lambda_mu", "lambda_sigma")
+REDRAW = 0.5  # seconds between two pictures of the live curve
 
 
-@dataclass(frozen=True)
-class Grid:
-    """All precomputed points of one concept and recipe."""
+class RegularizerPlayground(Panel):
+    """Choose lambda_mu and lambda_sigma of each stage; see a precomputed point, or train this one.
 
-    concept: str
-    recipe: str
-    points: tuple[Point, ...]
+    Args:
+        base, concept: what is trained. recipe: whose stages' weights are replaced by the sliders'.
+        grid: of :func:`adb_core.teaching.load_grid`, whose points have the same weights in every
+            stage after the first; None leaves only the button.
+        prompts: two or three, with ``{}``; drawn after training.
+        sampling: keywords of :func:`adb_core.generate`; 20 steps unless they say otherwise.
+    """
 
-    def find(self, recipe: Recipe) -> Point | None:
-        """The point with this recipe's weights, or None; other changes to the recipe are not looked at."""
-        wanted = lambdas(recipe)
-        return next((p for p in self.points if p.lambdas == wanted), None)
+    def __init__(
+        self,
+        base: Base,
+        concept: Concept,
+        recipe: Recipe,
+        grid: Grid | None = None,
+        prompts: Sequence[str] = ("a photo of a {} wearing a hat on the beach",),
+        seed: int = 0,
+        **sampling,
+    ):
+        self.base, self.concept, self.recipe, self.grid = base, concept, recipe, grid
+        self.prompts, self.seed = list(prompts), seed
+        self.sampling: dict[str, Any] = {"steps": 20, **sampling}
+        self.tried: list[tuple[str, np.ndarray]] = []
+        self.sliders = {(s.name, name): _slider(s, name) for s in recipe.stages for name in WEIGHTS}
+        self.together = self._box()
+        rows = [
+            ipywidgets.HBox(
+                [self.sliders[s.name, name] for name in WEIGHTS],
+                layout={"flex_flow": "row wrap"},
+            )
+            for s in recipe.stages
+        ]
+        super().__init__([*rows, self.together], f"The regularizer, on {concept.name}")
+        self._add_training()
+        self.watch(self._look_up, *self.sliders.values())
+
+    def _box(self) -> ipywidgets.Checkbox:
+        """The box that makes the later stages' sliders follow each other."""
+        later = self.recipe.stages[1:]
+        for stage in later:
+            for name in WEIGHTS:
+                self.sliders[stage.name, name].observe(
+                    lambda change, name=name: self._follow(name, change["new"]), names="value"
+                )
+        return ipywidgets.Checkbox(
+            value=len(later) > 1,
+            description="the same in all stages after the first",
+            indent=False,
+            disabled=len(later) < 2,
+            layout={"width": "360px"},
+        )
+
+    def _add_training(self) -> None:
+        """Buttons, progress, the live curve and the gallery, below the picture."""
+        self.train = ipywidgets.Button(description="Train this")
+        self.stop = ipywidgets.Button(description="Stop")
+        self.progress = ipywidgets.IntProgress(
+            min=0, max=1, value=0, description="steps", layout={"width": "420px"}
+        )
+        self.curve, self.gallery = picture_box(), picture_box()
+        self.status = ipywidgets.HTML(value="")
+        buttons = ipywidgets.HBox([self.train, self.stop, self.progress])
+        below = (buttons, self.status, self.curve, self.gallery)
+        self.view.children = (*self.view.children, *below)
+        self.worker = Worker(self._report, self.train, self.stop)
+        self.train.on_click(lambda _: self.worker.run(self.work))
+
+    # ---- what the sliders say
 
     @property
-    def axes(self) -> str:
-        """Which weights were computed, in words."""
-        first = sorted({p.lambdas[0] for p in self.points})
-        said = [
-            " or ".join(f"{value:g}" for value in sorted({p.lambdas[-1][k] for p in self.points}))
-            for k in (0, 1)
-        ]
-        alone = " or ".join(f"{mu:g}/{sigma:g}" for mu, sigma in first)
-        return f"first stage {alone}; after it lambda_mu {said[0]}, lambda_sigma {said[1]}, the same in all stages"
-
-
-def lambdas(recipe: Recipe) -> tuple[tuple[float, float], ...]:
-    """(lambda_mu, lambda_sigma) of each stage."""
-    return tuple((s.lambda_mu, s.lambda_sigma) for s in recipe.stages)
-
-
-def load_grid(folder: str | Path | None = None) -> Grid:
-    """Read the bundled grid, or another.
-
-    Raises:
-        FileNotFoundError: there is none; names the command that makes it.
-    """
-    folder = data_path("grid") if folder is None else Path(folder)
-    index = folder / "grid.json"
-    if not index.exists():
-        raise FileNotFoundError(
-            f"there is no precomputed grid in {folder}: make it with python -m adb_core.widgets.playground"
+    def chosen(self) -> Recipe:
+        """The recipe with the sliders' weights."""
+        stages = tuple(
+            replace(s, **{name: self.sliders[s.name, name].value for name in WEIGHTS})
+            for s in self.recipe.stages
         )
-    said = json.loads(index.read_text())
-    points = tuple(
-        Point(tuple(map(tuple, p["lambdas"])), (folder / p["image"]).read_bytes(), p["said"])
-        for p in said["points"]
+        return replace(self.recipe, name=f"{self.recipe.name} (playground)", stages=stages)
+
+    @property
+    def label(self) -> str:
+        """The sliders' weights in words."""
+        return "; ".join(f"{s.name} {s.lambda_mu:g}/{s.lambda_sigma:g}" for s in self.chosen.stages)
+
+    def _follow(self, name: str, value: float) -> None:
+        """Move the same weight of the other later stages along, as long as the box is ticked."""
+        if self.together.value:
+            for stage in self.recipe.stages[1:]:
+                self.sliders[stage.name, name].value = value
+
+    def _look_up(self) -> None:
+        """Show the precomputed point, or say that this one has to be trained."""
+        point = self.grid.find(self.chosen) if self.grid is not None else None
+        weights = f"{self.label} (lambda_mu/lambda_sigma)"
+        if point is None:
+            put(self.picture, b"")
+            there = f" (precomputed: {self.grid.axes})" if self.grid is not None else ""
+            return self.say(f"{weights}: not precomputed; press 'Train this'{there}")
+        put(self.picture, point.png)
+        self.say(f"{weights}, precomputed: {point.text}")
+
+    # ---- training
+
+    def work(self) -> None:
+        """Train the chosen point in the calling thread, drawing the curve as it goes."""
+        plan, label, began = self.chosen, self.label, time.monotonic()
+        self._report("preparing ...")
+        self.progress.max, self.progress.value = sum(s.steps for s in plan.stages), 0
+        self._draw_curve([])  # at once: encoding the photos' views takes half a second
+        result = self._train(plan, label)
+        if len(result.history) < self.progress.max:
+            steps = len(result.history)
+            return self._report(f"stopped after {steps} steps; nothing else has changed")
+        self._report("drawing ...")
+        images = generate(result, self.prompts, [self.seed], **self.sampling).images
+        self.tried.append((label, side_by_side(*(enlarge(image, 160) for image in images))))
+        put(self.gallery, quick_png(gallery(self.tried)))
+        took = time.monotonic() - began
+        self._report(f"trained {label} in {took:.0f} s; the newest is at the bottom")
+
+    def _train(self, plan: Recipe, label: str) -> Result:
+        """Train until the end or until somebody presses Stop."""
+        run, drawn = Run(self.base, self.concept, plan, seed=self.seed), 0.0
+        for record in run:
+            self.progress.value = len(run.result.history)
+            if time.monotonic() - drawn > REDRAW:
+                drawn = time.monotonic()
+                self._draw_curve(run.result.history)
+                self._report(
+                    f"training {label}: stage {record.stage}, "
+                    f"step {record.step} of {record.steps}, loss {record.loss:.3f}"
+                )
+            if self.worker.stopping.is_set():
+                break
+        self._draw_curve(run.result.history)
+        return run.result
+
+    def _draw_curve(self, history: Sequence) -> None:
+        put(self.curve, quick_png(live_curve(history, self.progress.max)))
+
+    def _report(self, text: str) -> None:
+        self.status.value = html.escape(text)
+
+
+def _slider(stage: Stage, name: str) -> ipywidgets.SelectionSlider:
+    """A slider of one stage's weight, which can also be set to the recipe's own value."""
+    values = sorted({*VALUES, getattr(stage, name)})
+    slider = wide(
+        "SelectionSlider",
+        f"{stage.name}: {name}",
+        options=[(f"{v:g}", v) for v in values],
+        value=getattr(stage, name),
+        layout={"width": "360px"},
+        continuous_update=True,
     )
-    return Grid(said["concept"], said["recipe"], points)
-
-
-def variants(
-    recipe: Recipe, mus: Sequence[float] = MUS, sigmas: Sequence[float] = SIGMAS
-) -> list[Recipe]:
-    """The recipe with every pair of weights in its stages from the second on; the first stays."""
-
-    def weighted(mu: float, sigma: float) -> Recipe:
-        stages = (
-            recipe.stages[0],
-            *(replace(s, lambda_mu=mu, lambda_sigma=sigma) for s in recipe.stages[1:]),
-        )
-        return replace(recipe, stages=stages)
-
-    return [weighted(mu, sigma) for mu, sigma in itertools.product(mus, sigmas)]
-
-
-def make_point(base: Base, concept: Concept, recipe: Recipe, tools: dict) -> tuple[bytes, dict]:
-    """Train one variant; returns its picture and its numbers."""
-    import numpy as np
-
-    from ..generation import generate
-    from ..metrics import evaluate_result
-    from ..personalization import personalize
-    from . import enlarge, overlay, png, side_by_side
-
-    result = personalize(base, concept, recipe, seed=SEED)
-    made = generate(
-        result,
-        PROMPTS,
-        [SEED],
-        steps=STEPS,
-        guidance=GUIDANCE,
-        maps=True,
-        words=[concept.placeholder, concept.category],
-    )
-    top = max(float(made.word_maps(k)[concept.placeholder].max()) for k in range(len(made.images)))
-    shown = [enlarge(image, 200) for image in made.images]
-    heats = [
-        overlay(image, made.word_maps(k)[concept.placeholder], top, 200)
-        for k, image in enumerate(made.images)
-    ]
-    picture = np.concatenate(
-        [
-            side_by_side(*shown),
-            np.full((8, side_by_side(*shown).shape[1], 3), 255, np.uint8),
-            side_by_side(*heats),
-        ]
-    )
-    prompts = [{"prompt": p, "asks": a} for p, a in zip(PROMPTS, ASKS)]
-    found = evaluate_result(
-        result,
-        prompts,
-        [SEED],
-        concept=concept,
-        generation=None,
-        steps=STEPS,
-        guidance=GUIDANCE,
-        **tools,
-    )
-    last = result.history[-10:]
-    ratio = float(np.mean([np.mean(r.v_mean) / np.mean(r.category_mean) for r in last]))
-    numbers = {
-        "identity": found["scores"]["identity"]["mean"],
-        "text": found["scores"]["text"]["mean"],
-        "mean_ratio": ratio,
-    }
-    return png(picture), numbers
-
-
-ASKS: tuple[dict[str, str], ...] = (
-    {"style": "photo"},
-    {"style": "photo", "accessory": "hat", "place": "beach"},
-    {
-        "style": "sketch",
-        "accessory": "balloon",
-        "relation": "next to",
-        "object": "cake",
-        "place": "snow",
-    },
-)
-
-
-def make_grid(folder: Path, work: Path, base: Base, progress: bool = True) -> Grid:
-    """Train all points, keeping those that are in ``work``; then write them to ``folder``."""
-    from tqdm.auto import tqdm
-
-    from ..base import load_clip, load_judge
-    from ..concept import Concept
-    from ..recipes import recipe as named
-
-    concept, plan = Concept.bundled(CONCEPT), named(RECIPE)
-    tools = {"judge": load_judge(str(base.device)), "clip": load_clip(device=str(base.device))}
-    points = []
-    for variant in tqdm(variants(plan), desc="grid", disable=not progress):
-        name = "-".join(f"{mu:g}_{sigma:g}" for mu, sigma in lambdas(variant))
-        path, facts = work / f"{name}.png", work / f"{name}.json"
-        if not (path.exists() and facts.exists()):
-            picture, numbers = make_point(base, concept, variant, tools)
-            atomic_write_bytes(path, picture)
-            atomic_write_json(facts, numbers)
-        numbers = json.loads(facts.read_text())
-        atomic_write_bytes(folder / path.name, path.read_bytes())
-        said = (
-            f"identity {numbers['identity']:.2f}, text {numbers['text']:.2f}, "
-            f"attention of [V] / category {numbers['mean_ratio']:.2f}"
-        )
-        points.append({"lambdas": lambdas(variant), "image": path.name, "said": said, **numbers})
-    atomic_write_json(
-        folder / "grid.json",
-        {"concept": CONCEPT, "recipe": RECIPE, "seed": SEED, "prompts": PROMPTS, "points": points},
-    )
-    return load_grid(folder)
-
-
-def main() -> None:
-    from ..base import load_base
-
-    parser = argparse.ArgumentParser(description="Train the grid behind the regularizer's sliders.")
-    parser.add_argument("--out", type=Path, default=Path("data/grid"))
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("out/grid"),
-        help="where finished points wait; delete it to train all again",
-    )
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
-    for folder in (args.out, args.work):
-        folder.mkdir(parents=True, exist_ok=True)
-    grid = make_grid(args.out, args.work, load_base("tiny", device=args.device))
-    for point in grid.points:
-        print(point.lambdas, point.text)
-
-
-if __name__ == "__main__":
-    main()
+    slider.style.description_width = "170px"
+    return slider

@@ -1,29 +1,46 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # 01 · Latent diffusion by hand
 #
 # {{badge}}
 #
-# A text-to-image model of the Stable Diffusion family is four parts that pass tensors to each other: a **text
-# encoder** turns words into vectors, a **VAE** turns pictures into small latents and back, a **U-Net** looks at a
-# noisy latent and says what is noise in it, and a **scheduler** decides how big a step to take. Each is short. Here
-# you run each one alone, then put them together, and the picture that your own loop draws turns out to be the
-# pipeline's.
+# A text-to-image model of the Stable Diffusion family is four parts that pass tensors to each
+# other: a **text encoder** turns words into vectors, a **VAE** turns pictures into small latents
+# and back, a **U-Net** looks at a noisy latent and says what is noise in it, and a **scheduler**
+# decides how big a step to take. Each is short. Here you run each one alone, then put them
+# together, and the picture that your own loop draws turns out to be the pipeline's.
 #
 # **You will learn**
 # - what goes in and out of text encoder, VAE, U-Net and scheduler, as shapes and as pictures;
-# - what the U-Net predicts (the velocity $v$), and how to get the clean picture and the noise back from it;
+# - what the U-Net predicts (the velocity $v$), and how to get the clean picture and the noise back
+#   from it;
 # - how guidance and a sampling loop work, in about ten lines that agree with the library.
 #
 # **Prerequisites:** [notebook 00](00_start_here.ipynb); Python, and the idea of a tensor.
 #
 # **Measured time:** {{time}}
-#
-# %% [bootstrap]
+
+# %% tags=["bootstrap"]
+
 # %% [markdown]
 # ## 1. Four parts
 #
-# The architecture is latent diffusion (Rombach et al. 2022, [arXiv 2112.10752](https://arxiv.org/abs/2112.10752)). The
-# tiny model has the same parts as Stable Diffusion 2.1, only smaller.
+# The architecture is latent diffusion (Rombach et al. 2022,
+# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752)). The tiny model has the same parts as Stable
+# Diffusion 2.1, only smaller.
+
 # %%
 import inspect
 
@@ -31,21 +48,27 @@ import numpy as np
 import torch
 
 import adb_core as adb
-from adb_core import plots
-from adb_core.teaching.notebook import show
 
 base = adb.load_base("tiny")
-for name, part, job in (("text encoder", base.text_encoder, "token numbers -> one vector for each token"),
-                        ("VAE", base.vae, "picture <-> latent"),
-                        ("U-Net", base.unet, "noisy latent, time, text -> velocity")):
+for name, part, job in (
+    ("text encoder", base.text_encoder, "token numbers -> one vector for each token"),
+    ("VAE", base.vae, "picture <-> latent"),
+    ("U-Net", base.unet, "noisy latent, time, text -> velocity"),
+):
     print(f"{name:<13}{sum(p.numel() for p in part.parameters()) / 1e6:4.1f} M parameters   {job}")
-print(f"{'scheduler':<13}{0:4.1f} M parameters   {base.scheduler.config.num_train_timesteps} noise levels")
+print(
+    f"{'scheduler':<13}{0:4.1f} M parameters   "
+    f"{base.scheduler.config.num_train_timesteps} noise levels"
+)
+
 # %% [markdown]
 # ## 2. Words to numbers
 #
 # The tokenizer cuts a text into pieces that it has numbers for. `</w>` marks the end of a word.
 #
-# **Predict.** Every word of the toy world is one piece. "Pelican" is not a word of this world. What will become of it?
+# **Predict.** Every word of the toy world is one piece. "Pelican" is not a word of this world. What
+# will become of it?
+
 # %%
 prompt = "a photo of a red cat wearing a hat on the beach"
 
@@ -56,24 +79,29 @@ def pieces(text):
 
 def tokenize(text):
     """Token numbers (1, 32): start, pieces, end, and more ends up to the model's length."""
-    return base.tokenizer(text, padding="max_length", max_length=base.tokenizer.model_max_length, return_tensors="pt").input_ids
+    return base.tokenizer(
+        text, padding="max_length", max_length=base.tokenizer.model_max_length, return_tensors="pt"
+    ).input_ids
 
 
 print(pieces(prompt))
 print(pieces("a pelican"))
 print("numbers:", tokenize(prompt)[0, :15].tolist(), "...")
 print("shape:", tuple(tokenize(prompt).shape))
+
 # %% [markdown]
-# **Explain.** An unknown word falls apart into pieces that are known, down to single letters if need be. The model
-# reads them, but it has never learned what they mean together. This is why a new concept gets a new row in the table,
-# `[V]`, instead of a spelled-out name (notebook 03).
+# **Explain.** An unknown word falls apart into pieces that are known, down to single letters if
+# need be. The model reads them, but it has never learned what they mean together. This is why a new
+# concept gets a new row in the table, `[V]`, instead of a spelled-out name (notebook 03).
 #
 # ## 3. Numbers to vectors
 #
-# The text encoder is a small transformer. It returns one vector, a *state*, for every token, and it is these states
-# that the U-Net will look at.
+# The text encoder is a small transformer. It returns one vector, a *state*, for every token, and it
+# is these states that the U-Net will look at.
 #
 # **Predict.** Which states change if "beach" becomes "moon"? And if "red" becomes "blue"?
+
+
 # %%
 def encode_text(text):
     """(1, 32, 128)"""
@@ -91,24 +119,27 @@ def changed(other_prompt):
 
 print("beach -> moon changes:", changed(prompt.replace("beach", "moon")))
 print("red -> blue changes:", changed(prompt.replace("red", "blue")))
+
 # %% [markdown]
-# **Explain.** The encoder reads from left to right: a token sees itself and what stands before it. So the state of
-# "cat" knows that the cat is red, but not that it will stand on the beach. It also means that **the state of every
-# word after `[V]` contains some of `[V]`**: one of the ways in which a badly learned `[V]` spoils the rest of a prompt.
+# **Explain.** The encoder reads from left to right: a token sees itself and what stands before it.
+# So the state of "cat" knows that the cat is red, but not that it will stand on the beach. It also
+# means that **the state of every word after `[V]` contains some of `[V]`**: one of the ways in
+# which a badly learned `[V]` spoils the rest of a prompt.
 #
 # ## 4. The VAE's round trip
 #
-# The U-Net does not work on pixels. The VAE's encoder makes a picture 4 times smaller in each direction (Stable Diffusion's: 8 times), with 4
-# channels; its decoder goes back. Both are frozen for ever: no recipe in this series trains them.
+# The U-Net does not work on pixels. The VAE's encoder makes a picture 4 times smaller in each
+# direction (Stable Diffusion's: 8 times), with 4 channels; its decoder goes back. Both are frozen
+# for ever: no recipe in this series trains them.
 #
 # **Predict.** 12,288 numbers become 1,024. What will be missing after the way there and back?
+
 # %%
-from adb_core.toyworld.render import render_image
-from adb_core.toyworld.scene import Scene, sample_instance
+world = adb.teaching.world  # draws pictures whose truth is known
 
 
 def to_latents(images):
-    """uint8 (b, 64, 64, 3) -> (b, 4, 16, 16), the mean of what the encoder allows, brought to a spread near 1."""
+    """uint8 (b, 64, 64, 3) -> (b, 4, 16, 16): the encoder's mean, brought to a spread near 1."""
     pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return base.vae.encode(pixels).latent_dist.mean * base.vae.config.scaling_factor
 
@@ -116,29 +147,52 @@ def to_latents(images):
 def to_images(latents):
     """(b, 4, 16, 16) -> uint8 (b, 64, 64, 3)"""
     pixels = base.vae.decode(latents / base.vae.config.scaling_factor).sample  # about -1 to 1
-    return ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    return (
+        ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    )
 
 
-cat = Scene("cat", sample_instance(np.random.default_rng(0), "red"), color="red", accessory="hat", place="beach")
-photos = [render_image(cat, seed=0), *adb.Concept.bundled("pico").squares(64)[[0, 3]]]
+cat = world.Scene(
+    "cat",
+    world.sample_instance(np.random.default_rng(0), "red"),
+    color="red",
+    accessory="hat",
+    place="beach",
+)
+photos = [world.render_image(cat, seed=0), *adb.Concept.bundled("pico").squares(64)[[0, 3]]]
 latents = to_latents(photos)
 back = to_images(latents)
 error = np.abs(np.stack(photos).astype(int) - back)
-show(plots.image_grid([photos, list(back), list((255 - 4 * error).clip(0, 255).astype(np.uint8))],
-                      row_labels=["picture", "after the VAE", "difference x 4 (white: none)"],
-                      alt="Three pictures, the same after the VAE's round trip, and the difference, which lies on edges, faces and patterns."))
+adb.teaching.show(
+    adb.plots.image_grid(
+        [photos, list(back), list((255 - 4 * error).clip(0, 255).astype(np.uint8))],
+        row_labels=["picture", "after the VAE", "difference x 4 (white: none)"],
+        alt="Three pictures, the same after the VAE's round trip, and the difference, which lies "
+        "on edges, faces and patterns.",
+    )
+)
 psnr = 10 * np.log10(255**2 / (error.astype(float) ** 2).mean((1, 2, 3)))
-print("picture:", photos[0].shape, "-> latent:", tuple(latents.shape[1:]), f"| {photos[0].size // latents[0].numel()} times fewer numbers")
+print(
+    "picture:",
+    photos[0].shape,
+    "-> latent:",
+    tuple(latents.shape[1:]),
+    f"| {photos[0].size // latents[0].numel()} times fewer numbers",
+)
 print("PSNR above 20 dB in all three:", bool((psnr > 20).all()))
 print("the two of Pico lose more than the red cat:", bool(psnr[1:].max() < psnr[0]))
 print("spread of the latents between 0.5 and 1.5:", bool(0.5 < latents.std() < 1.5))
+
 # %% [markdown]
-# **Explain.** Shapes and colours survive; the difference lies on edges and in small details. PSNR says how large it is, in
-# decibels, and higher is better. Pico loses more than the red cat: Pico's colours and star lie outside of what the VAE
-# was trained on, and its face, spots and star come back blurred. This bounds everything that follows: what the VAE
-# cannot draw cannot be learned, whatever the U-Net does.
+# **Explain.** Shapes and colours survive; the difference lies on edges and in small details. PSNR
+# says how large it is, in decibels, and higher is better. Pico loses more than the red cat: Pico's
+# colours and star lie outside of what the VAE was trained on, and its face, spots and star come
+# back blurred. This bounds everything that follows: what the VAE cannot draw cannot be learned,
+# whatever the U-Net does.
 #
 # A latent is still a picture of sorts. These are its four channels:
+
+
 # %%
 def grey(channels):
     """(c, y, x) -> c grey uint8 pictures, -3 black and 3 white."""
@@ -146,17 +200,26 @@ def grey(channels):
     return [np.repeat(c[..., None], 3, -1) for c in scaled]
 
 
-show(plots.image_grid([[photos[0], *grey(latents[0])]], column_labels=["picture", *(f"latent channel {k}" for k in range(4))],
-                      alt="A picture and the four channels of its latent, in each of which the cat's outline can be seen."))
+adb.teaching.show(
+    adb.plots.image_grid(
+        [[photos[0], *grey(latents[0])]],
+        column_labels=["picture", *(f"latent channel {k}" for k in range(4))],
+        alt="A picture and the four channels of its latent, in each of which the cat's outline "
+        "can be seen.",
+    )
+)
+
 # %% [markdown]
 # ## 5. Noise, by the schedule
 #
-# Training needs pictures at every level of noise. With the clean latent $x_0$ and Gaussian noise $\epsilon$
-# (Ho et al. 2020, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239), eq. 4),
+# Training needs pictures at every level of noise. With the clean latent $x_0$ and Gaussian noise
+# $\epsilon$ (Ho et al. 2020, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239), eq. 4),
 #
-# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon,\qquad \bar\alpha_t = \prod_{s\le t}(1-\beta_s).$$
+# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon,\qquad
+# \bar\alpha_t = \prod_{s\le t}(1-\beta_s).$$
 #
 # The squares of the two weights add up to 1, so the latent's spread stays about 1 throughout.
+
 # %%
 config = base.scheduler.config
 steps = config.num_train_timesteps
@@ -164,40 +227,57 @@ beta = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, steps) ** 2 
 alpha_bar = (1 - beta).cumprod(0)
 print("the scheduler's own table:", torch.allclose(alpha_bar, base.scheduler.alphas_cumprod))
 
-figure = plots.new_figure(5.2, 2.6, "Two curves over the timestep: the picture's weight falls from 1 to nearly 0, the noise's rises from 0 to 1.")
-ax = plots.style_axes(figure.subplots(), "how x_t is mixed", "timestep t", "weight")
-ax.plot(alpha_bar.sqrt(), color=plots.OKABE_ITO["blue"], label="of the picture")
-ax.plot((1 - alpha_bar).sqrt(), color=plots.OKABE_ITO["vermillion"], linestyle="--", label="of the noise")
-ax.legend(fontsize=7, facecolor=plots.PAPER, labelcolor=plots.INK)
-show(figure)
+figure = adb.plots.new_figure(
+    5.2,
+    2.6,
+    "Two curves over the timestep: the picture's weight falls from 1 to nearly 0, the noise's "
+    "rises from 0 to 1.",
+)
+ax = adb.plots.style_axes(figure.subplots(), "how x_t is mixed", "timestep t", "weight")
+ax.plot(alpha_bar.sqrt(), color=adb.plots.OKABE_ITO["blue"], label="of the picture")
+ax.plot(
+    (1 - alpha_bar).sqrt(),
+    color=adb.plots.OKABE_ITO["vermillion"],
+    linestyle="--",
+    label="of the noise",
+)
+ax.legend(fontsize=7, facecolor=adb.plots.PAPER, labelcolor=adb.plots.INK)
+adb.teaching.show(figure)
 print("weight of the picture at the last step:", round(float(alpha_bar[-1].sqrt()), 2))
-# %% [markdown]
-# **Predict.** At which timestep will *you* no longer be able to say what the picture shows? Move the slider.
-# %%
-from adb_core.widgets import Panel, wide, enlarge, side_by_side
 
+# %% [markdown]
+# **Predict.** At which timestep will *you* no longer be able to say what the picture shows? Move
+# the slider.
+
+# %%
 noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(3))
 
 
-class NoiseSlider(Panel):
+class NoiseSlider(adb.widgets.Panel):
     """One latent at any noise level: decoded (left), and its first channel (right)."""
 
     def __init__(self):
-        self.t = wide("IntSlider", "timestep", min=0, max=steps - 1, value=250)
+        self.t = adb.widgets.wide("IntSlider", "timestep", min=0, max=steps - 1, value=250)
         super().__init__([self.t], "How much of the picture is left?")
         self.watch(self._refresh, self.t)
 
     def _refresh(self):
         a = alpha_bar[self.t.value]
         noisy = a.sqrt() * latents[:1] + (1 - a).sqrt() * noise
-        self.paint(side_by_side(enlarge(to_images(noisy)[0]), enlarge(grey(noisy[0])[0])))
+        self.paint(
+            adb.pictures.side_by_side(
+                adb.pictures.enlarge(to_images(noisy)[0]), adb.pictures.enlarge(grey(noisy[0])[0])
+            )
+        )
         self.say(f"t = {self.t.value}: {a.sqrt():.2f} x picture + {(1 - a).sqrt():.2f} x noise")
 
 
 slider = NoiseSlider()
 slider.view
+
 # %% [markdown]
 # The same by code, and our formula beside the library's `add_noise`:
+
 # %%
 for t in (100, 500, 900):
     slider.t.value = t
@@ -205,17 +285,22 @@ for t in (100, 500, 900):
 times = torch.tensor([100, 500, 900])
 a = alpha_bar[times].view(-1, 1, 1, 1)  # one level for each of the batch
 ours = a.sqrt() * latents[:1] + (1 - a).sqrt() * noise  # (3, 4, 16, 16)
-theirs = base.scheduler.add_noise(latents[:1].expand(3, -1, -1, -1), noise.expand(3, -1, -1, -1), times)
+theirs = base.scheduler.add_noise(
+    latents[:1].expand(3, -1, -1, -1), noise.expand(3, -1, -1, -1), times
+)
 print("equal to the scheduler's add_noise:", torch.allclose(ours, theirs, atol=1e-6))
+
 # %% [markdown]
-# **Explain.** The picture fades gradually, colours and large shapes last. Even the last level keeps 7 % of the picture,
-# so strictly the noise that sampling starts from is a little purer than anything the U-Net was trained on. This is a
-# known flaw of the schedule that Stable Diffusion uses (Lin et al. 2023, [arXiv 2305.08891](https://arxiv.org/abs/2305.08891)).
+# **Explain.** The picture fades gradually, colours and large shapes last. Even the last level keeps
+# 7 % of the picture, so strictly the noise that sampling starts from is a little purer than
+# anything the U-Net was trained on. This is a known flaw of the schedule that Stable Diffusion uses
+# (Lin et al. 2023, [arXiv 2305.08891](https://arxiv.org/abs/2305.08891)).
 #
 # ## 6. What the U-Net predicts
 #
-# Write the two weights as $\cos\varphi_t=\sqrt{\bar\alpha_t}$ and $\sin\varphi_t=\sqrt{1-\bar\alpha_t}$. Then $x_t$ is
-# $x_0$ turned towards $\epsilon$, and the **velocity** is the direction of that turn (Salimans and Ho 2022,
+# Write the two weights as $\cos\varphi_t=\sqrt{\bar\alpha_t}$ and
+# $\sin\varphi_t=\sqrt{1-\bar\alpha_t}$. Then $x_t$ is $x_0$ turned towards $\epsilon$, and the
+# **velocity** is the direction of that turn (Salimans and Ho 2022,
 # [arXiv 2202.00512](https://arxiv.org/abs/2202.00512), appendix D):
 #
 # $$v = \cos\varphi\;\epsilon - \sin\varphi\;x_0 .$$
@@ -223,25 +308,33 @@ print("equal to the scheduler's add_noise:", torch.allclose(ours, theirs, atol=1
 # Turning back gives both ingredients from $x_t$ and $v$:
 #
 # $$x_0 = \cos\varphi\;x_t - \sin\varphi\;v, \qquad \epsilon = \sin\varphi\;x_t + \cos\varphi\;v .$$
+
 # %%
 cos, sin = alpha_bar[500].sqrt(), (1 - alpha_bar[500]).sqrt()
 x0, eps = latents[:1], noise
 x_t = cos * x0 + sin * eps
 v = cos * eps - sin * x0
-print("the scheduler's velocity:", torch.allclose(v, base.scheduler.get_velocity(x0, eps, torch.tensor([500])), atol=1e-6))
+print(
+    "the scheduler's velocity:",
+    torch.allclose(v, base.scheduler.get_velocity(x0, eps, torch.tensor([500])), atol=1e-6),
+)
 print("picture recovered:", torch.allclose(cos * x_t - sin * v, x0, atol=1e-5))
 print("noise recovered:", torch.allclose(sin * x_t + cos * v, eps, atol=1e-5))
-# %% [markdown]
-# The core asks for this target wherever it trains, and for the noise itself with models that predict noise, as
-# Stable Diffusion 2.1-base does. Training then minimises $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$ (for
-# noise-predicting models: Rombach et al. 2022, eq. 3).
-# %%
-from adb_core.training import diffusion_target
 
-print(inspect.getsource(diffusion_target))
 # %% [markdown]
-# **Predict.** The U-Net sees our cat at five levels of noise, and its caption. From its $v_\theta$ we compute its guess
-# of the clean picture. What will the guess look like at $t = 999$, where almost nothing is left to see?
+# The core asks for this target wherever it trains, and for the noise itself with models that
+# predict noise, as Stable Diffusion 2.1-base does. Training then minimises
+# $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$ (for noise-predicting models: Rombach et al.
+# 2022, eq. 3).
+
+# %%
+print(inspect.getsource(adb.losses.diffusion_target))
+
+# %% [markdown]
+# **Predict.** The U-Net sees our cat at five levels of noise, and its caption. From its $v_\theta$
+# we compute its guess of the clean picture. What will the guess look like at $t = 999$, where
+# almost nothing is left to see?
+
 # %%
 times = torch.tensor([50, 250, 500, 750, 999])
 a = alpha_bar[times].view(-1, 1, 1, 1)
@@ -250,113 +343,176 @@ noisy = a.sqrt() * x0 + (1 - a).sqrt() * eps  # (5, 4, 16, 16)
 
 def guess(text):
     """The U-Net's idea of the clean latent at the five levels."""
-    v = base.unet(noisy, times, encoder_hidden_states=encode_text(text).expand(5, -1, -1)).sample  # (5, 4, 16, 16)
+    v = base.unet(
+        noisy, times, encoder_hidden_states=encode_text(text).expand(5, -1, -1)
+    ).sample  # (5, 4, 16, 16)
     return a.sqrt() * noisy - (1 - a).sqrt() * v
 
 
 with_text, without = guess(prompt), guess("")
-show(plots.image_grid([list(to_images(noisy)), list(to_images(with_text)), list(to_images(without))],
-                      row_labels=["noised", "guess, with the caption", "guess, with an empty caption"], column_labels=[f"t = {t}" for t in times],
-                      alt="A cat at five noise levels and the U-Net's guesses: sharp at low noise, a blur at the highest."))
+adb.teaching.show(
+    adb.plots.image_grid(
+        [list(to_images(noisy)), list(to_images(with_text)), list(to_images(without))],
+        row_labels=["noised", "guess, with the caption", "guess, with an empty caption"],
+        column_labels=[f"t = {t}" for t in times],
+        alt="A cat at five noise levels and the U-Net's guesses: sharp at low noise, a blur at "
+        "the highest.",
+    )
+)
 
 
 def miss(guessed):
     return ((guessed - x0) ** 2).mean((1, 2, 3))  # (5,)
 
 
-print("U-Net:", tuple(noisy.shape), "+ time + text", tuple(encode_text(prompt).shape), "->", tuple(with_text.shape))
+print(
+    "U-Net:",
+    tuple(noisy.shape),
+    "+ time + text",
+    tuple(encode_text(prompt).shape),
+    "->",
+    tuple(with_text.shape),
+)
 print("the guess gets worse with every level:", bool((miss(with_text).diff() > 0).all()))
-print("the caption helps at t = 50:", "hardly" if float(miss(without)[0] / miss(with_text)[0]) < 1.3 else "clearly")
-print("the caption helps at t = 999:", "hardly" if float(miss(without)[4] / miss(with_text)[4]) < 1.3 else "clearly")
+print(
+    "the caption helps at t = 50:",
+    "hardly" if float(miss(without)[0] / miss(with_text)[0]) < 1.3 else "clearly",
+)
+print(
+    "the caption helps at t = 999:",
+    "hardly" if float(miss(without)[4] / miss(with_text)[4]) < 1.3 else "clearly",
+)
+
 # %% [markdown]
-# **Explain.** With little noise the picture itself says what it shows, and the caption adds hardly anything. With much
-# noise the caption says what stands there. The best guess under a squared error is the *mean* of all pictures that would
-# fit, which is a blur; a sharp picture needs many small steps, each of which decides a little more.
+# **Explain.** With little noise the picture itself says what it shows, and the caption adds hardly
+# anything. With much noise the caption says what stands there. The best guess under a squared error
+# is the *mean* of all pictures that would fit, which is a blur; a sharp picture needs many small
+# steps, each of which decides a little more.
 #
-# Look at the last picture of the last row: no caption, and 7 % of the picture. The colours of sky and sand are there all
-# the same. Large areas survive very much noise, which is how the flaw of the schedule shows.
+# Look at the last picture of the last row: no caption, and 7 % of the picture. The colours of sky
+# and sand are there all the same. Large areas survive very much noise, which is how the flaw of the
+# schedule shows.
 #
 # ## 7. Guidance by hand
 #
-# The U-Net is asked twice, with the caption ($v_c$) and with an empty one ($v_u$), and the difference is exaggerated
-# (classifier-free guidance: Ho and Salimans 2022, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)):
+# The U-Net is asked twice, with the caption ($v_c$) and with an empty one ($v_u$), and the
+# difference is exaggerated (classifier-free guidance: Ho and Salimans 2022,
+# [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)):
 #
 # $$v = v_u + s\,(v_c - v_u).$$
 #
 # $s=1$ is the caption alone, $s=0$ no caption. Both questions fit into one batch of two.
+
 # %%
 text = torch.cat([encode_text(""), states])  # (2, 32, 128): the empty caption first
 
 
 def guided_velocity(latents, t, scale):
     """latents (1, 4, 16, 16)"""
-    v_u, v_c = base.unet(torch.cat([latents, latents]), t, encoder_hidden_states=text).sample.chunk(2)
+    v_u, v_c = base.unet(torch.cat([latents, latents]), t, encoder_hidden_states=text).sample.chunk(
+        2
+    )
     return v_u + scale * (v_c - v_u)
 
 
-start = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(0))  # seed 0 of this series
+start = torch.randn(
+    (1, 4, 16, 16), generator=torch.Generator().manual_seed(0)
+)  # seed 0 of this series
 scales = (0, 1, 3)
 first = alpha_bar[-1]
-opening = torch.cat([first.sqrt() * start - (1 - first).sqrt() * guided_velocity(start, steps - 1, s) for s in scales])
-show(plots.image_grid([list(to_images(opening))], column_labels=[f"s = {s}" for s in scales],
-                      alt="The first guess from pure noise at three guidance scales: a dark blur, a blurred cat on a beach, and the same, brighter."))
-print("the larger s, the larger the spread of the guessed latent:", bool((opening.std((1, 2, 3)).diff() > 0).all()))
+opening = torch.cat(
+    [
+        first.sqrt() * start - (1 - first).sqrt() * guided_velocity(start, steps - 1, s)
+        for s in scales
+    ]
+)
+adb.teaching.show(
+    adb.plots.image_grid(
+        [list(to_images(opening))],
+        column_labels=[f"s = {s}" for s in scales],
+        alt="The first guess from pure noise at three guidance scales: a dark blur, a blurred cat"
+        " on a beach, and the same, brighter.",
+    )
+)
+print(
+    "the larger s, the larger the spread of the guessed latent:",
+    bool((opening.std((1, 2, 3)).diff() > 0).all()),
+)
+
 # %% [markdown]
-# **Predict.** Complete pictures now, from $s = 1$ to $s = 12$, for three seeds. Where would you stop, and what goes wrong
-# beyond?
+# **Predict.** Complete pictures now, from $s = 1$ to $s = 12$, for three seeds. Where would you
+# stop, and what goes wrong beyond?
+
 # %%
 chosen = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 drawn = {s: adb.generate(base, prompt, seeds=[0, 1, 2], guidance=s).images for s in chosen}
 judge = adb.load_judge()  # a separate network that names what it sees, see notebook 09
 
 
-class GuidanceSlider(Panel):
+class GuidanceSlider(adb.widgets.Panel):
     """Pictures that were drawn beforehand, one row for each scale."""
 
     def __init__(self):
-        self.scale = wide("SelectionSlider", "guidance s", options=chosen, value=3.0)
+        self.scale = adb.widgets.wide("SelectionSlider", "guidance s", options=chosen, value=3.0)
         super().__init__([self.scale], prompt)
         self.watch(self._refresh, self.scale)
 
     def _refresh(self):
         images = drawn[self.scale.value]
         seen = judge.read(images)
-        found = [f"{word} in {sum(w == word for w in seen[label])}" for label, word in (("category", "cat"), ("accessory", "hat"), ("place", "beach"))]
-        self.paint(side_by_side(*(enlarge(i) for i in images)))
+        found = [
+            f"{word} in {sum(w == word for w in seen[label])}"
+            for label, word in (("category", "cat"), ("accessory", "hat"), ("place", "beach"))
+        ]
+        self.paint(adb.pictures.side_by_side(*(adb.pictures.enlarge(i) for i in images)))
         self.say(f"guidance {self.scale.value:g}: of 3 pictures the judge sees {', '.join(found)}")
 
 
 guidance = GuidanceSlider()
 guidance.view
+
 # %%
 for s in (1.0, 3.0, 12.0):
     guidance.scale.value = s
     print(guidance.text)
-show(plots.image_grid([[drawn[s][k] for s in chosen] for k in range(3)], row_labels=[f"seed {k}" for k in range(3)],
-                      column_labels=[f"s = {s:g}" for s in chosen], alt="Three seeds at seven guidance scales."))
-edges = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen}  # mean step between neighbours in a row
+adb.teaching.show(
+    adb.plots.image_grid(
+        [[drawn[s][k] for s in chosen] for k in range(3)],
+        row_labels=[f"seed {k}" for k in range(3)],
+        column_labels=[f"s = {s:g}" for s in chosen],
+        alt="Three seeds at seven guidance scales.",
+    )
+)
+edges = {
+    s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen
+}  # mean step between neighbours in a row
 print("harder edges at 12 than at 3:", bool(edges[12.0] > edges[3.0]))
+
 # %% [markdown]
-# **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not. Louder is not surer: a larger
-# $s$ says the caption louder, and pays with harder edges and contrasts: look at the faces and outlines at 12. And the
-# missing hat? Look at the last column: you can see all three. The judge is a network too, and strong contrasts can mislead it,
-# which is a first reason to measure more than one thing (notebook 09). Three pictures prove little: the
-# core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled with 7.5.
+# **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not.
+# Louder is not surer: a larger $s$ says the caption louder, and pays with harder edges and
+# contrasts: look at the faces and outlines at 12. And the missing hat? Look at the last column: you
+# can see all three. The judge is a network too, and strong contrasts can mislead it, which is a
+# first reason to measure more than one thing (notebook 09). Three pictures prove little: the core's
+# default, 3, was chosen on many prompts. Stable Diffusion is usually sampled with 7.5.
 #
 # ## 8. The sampling loop
 #
 # All that is missing is the step from one level to the next. DDIM (Song et al. 2021,
-# [arXiv 2010.02502](https://arxiv.org/abs/2010.02502), eq. 12, without added noise) takes the guess of the clean picture
-# and of the noise, and mixes them anew at the lower level $t'$:
+# [arXiv 2010.02502](https://arxiv.org/abs/2010.02502), eq. 12, without added noise) takes the guess
+# of the clean picture and of the noise, and mixes them anew at the lower level $t'$:
 #
 # $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon .$$
+
 # %%
 stride = steps // 25
 times = list(range(steps - 1, 0, -stride))  # 999, 959, ... 39: 25 levels
 x, trail = start, []
 for t in times:
     a = alpha_bar[t]
-    below = alpha_bar[t - stride] if t >= stride else torch.tensor(1.0)  # the last step ends without noise
+    below = (
+        alpha_bar[t - stride] if t >= stride else torch.tensor(1.0)
+    )  # the last step ends without noise
     v = guided_velocity(x, t, 3.0)
     clean = a.sqrt() * x - (1 - a).sqrt() * v
     dirt = (1 - a).sqrt() * x + a.sqrt() * v
@@ -364,40 +520,66 @@ for t in times:
     x = below.sqrt() * clean + (1 - below).sqrt() * dirt
 
 by_hand = to_images(x)[0]
+
 # %% [markdown]
-# **Predict.** The pipeline of `diffusers`, with its own `DDIMScheduler`, gets the same prompt, noise and scale. Will its
-# picture be similar, nearly equal, or equal?
+# **Predict.** The pipeline of `diffusers`, with its own `DDIMScheduler`, gets the same prompt,
+# noise and scale. Will its picture be similar, nearly equal, or equal?
+
 # %%
 from diffusers import DDIMScheduler
 
 pipeline = base.pipeline()
 pipeline.scheduler = DDIMScheduler.from_config(base.scheduler.config)
-theirs = pipeline(prompt, num_inference_steps=25, guidance_scale=3.0, generator=torch.Generator().manual_seed(0), output_type="latent").images
+theirs = pipeline(
+    prompt,
+    num_inference_steps=25,
+    guidance_scale=3.0,
+    generator=torch.Generator().manual_seed(0),
+    output_type="latent",
+).images
 print("the same levels:", pipeline.scheduler.timesteps.tolist() == times)
 print("the same latents:", torch.allclose(x, theirs, atol=1e-3))
 picture = adb.generate(base, prompt, seeds=[0], scheduler=DDIMScheduler).images[0]
-print("the same picture, to one level in 256:", bool(np.abs(picture.astype(int) - by_hand).max() <= 1))
+print(
+    "the same picture, to one level in 256:", bool(np.abs(picture.astype(int) - by_hand).max() <= 1)
+)
 assert torch.allclose(x, theirs, atol=1e-3)
+
 # %% [markdown]
-# Here is how it came about: above, the noisy latent decoded; below, the guess of the clean picture at the same moment.
+# Here is how it came about: above, the noisy latent decoded; below, the guess of the clean picture
+# at the same moment.
+
 # %%
 moments = [0, 3, 7, 11, 17, 24]
-show(plots.image_grid([list(to_images(torch.cat([trail[k][row] for k in moments]))) for row in (0, 1)],
-                      row_labels=["x_t", "guess of x_0"], column_labels=[f"step {k + 1}" for k in moments],
-                      alt="Six moments of sampling: the noisy latent becomes a cat, and the guess of the clean picture sharpens."))
+adb.teaching.show(
+    adb.plots.image_grid(
+        [list(to_images(torch.cat([trail[k][row] for k in moments]))) for row in (0, 1)],
+        row_labels=["x_t", "guess of x_0"],
+        column_labels=[f"step {k + 1}" for k in moments],
+        alt="Six moments of sampling: the noisy latent becomes a cat, and the guess of the clean "
+        "picture sharpens.",
+    )
+)
 final = trail[-1][1]
 far = [float((clean - final).pow(2).mean()) for _, clean in trail]
-print("the guess comes nearer to the final picture at nearly every step:", sum(b < a for a, b in zip(far, far[1:])) >= 20)
+print(
+    "the guess comes nearer to the final picture at nearly every step:",
+    sum(b < a for a, b in zip(far, far[1:])) >= 20,
+)
 print("share of the way that the first 8 of 25 steps go, at least half:", far[7] < far[0] / 2)
+
 # %% [markdown]
-# **Explain.** Large shapes and the layout are settled in the first third, details last. That is why a word that is
-# overlooked early is hard to bring in later, and why notebook 02 looks at attention over all steps.
+# **Explain.** Large shapes and the layout are settled in the first third, details last. That is why
+# a word that is overlooked early is hard to bring in later, and why notebook 02 looks at attention
+# over all steps.
 #
 # ## 9. A better step
 #
-# The core samples with DPM-Solver++ (Lu et al. 2022, [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)), which also uses
-# the previous guess to see where the path is bending. Its formula is longer, so here the scheduler does the step; the
-# loop stays ours.
+# The core samples with DPM-Solver++ (Lu et al. 2022,
+# [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)), which also uses the previous guess to see
+# where the path is bending. Its formula is longer, so here the scheduler does the step; the loop
+# stays ours.
+
 # %%
 scheduler = base.pipeline().scheduler
 scheduler.set_timesteps(25)
@@ -409,80 +591,119 @@ default = adb.generate(base, prompt, seeds=[0]).images[0]
 same = bool(np.abs(default.astype(int) - to_images(x)[0]).max() <= 1)
 print(type(scheduler).__name__, "by hand is what adb.generate draws:", same)
 assert same
+
 # %% [markdown]
-# **Predict.** With only 8 steps instead of 25, which of the two comes nearer to where 100 small steps lead?
+# **Predict.** With only 8 steps instead of 25, which of the two comes nearer to where 100 small
+# steps lead?
+
 # %%
 seeds = [0, 1, 2, 3]
 far_end = adb.generate(base, prompt, seeds=seeds, steps=100, scheduler=DDIMScheduler).images
-short = {name: adb.generate(base, prompt, seeds=seeds, steps=8, scheduler=kind).images for name, kind in (("DDIM", DDIMScheduler), ("DPM-Solver++", None))}
-show(plots.image_grid([list(short["DDIM"]), list(short["DPM-Solver++"]), list(far_end)], row_labels=["DDIM, 8 steps", "DPM-Solver++, 8 steps", "DDIM, 100 steps"],
-                      column_labels=[f"seed {s}" for s in seeds], alt="Four seeds with eight steps of two samplers, and with a hundred steps."))
-gap = {name: np.abs(images.astype(float) - far_end).mean((1, 2, 3)) for name, images in short.items()}
+short = {
+    name: adb.generate(base, prompt, seeds=seeds, steps=8, scheduler=kind).images
+    for name, kind in (("DDIM", DDIMScheduler), ("DPM-Solver++", None))
+}
+adb.teaching.show(
+    adb.plots.image_grid(
+        [list(short["DDIM"]), list(short["DPM-Solver++"]), list(far_end)],
+        row_labels=["DDIM, 8 steps", "DPM-Solver++, 8 steps", "DDIM, 100 steps"],
+        column_labels=[f"seed {s}" for s in seeds],
+        alt="Four seeds with eight steps of two samplers, and with a hundred steps.",
+    )
+)
+gap = {
+    name: np.abs(images.astype(float) - far_end).mean((1, 2, 3)) for name, images in short.items()
+}
 print("DPM-Solver++ is nearer:", int((gap["DPM-Solver++"] < gap["DDIM"]).sum()), "of", len(seeds))
+
 # %% [markdown]
-# **Explain.** DPM-Solver++ comes nearer for every seed. By eye the difference is small here: both already show the picture that a
-# hundred steps lead to, and differ from it in small things, as the outline of a hat. On four pictures of one prompt this
-# is an illustration, not a measurement.
+# **Explain.** DPM-Solver++ comes nearer for every seed. By eye the difference is small here: both
+# already show the picture that a hundred steps lead to, and differ from it in small things, as the
+# outline of a hat. On four pictures of one prompt this is an illustration, not a measurement.
 #
 # ## Exercises
 #
 # ### Exercise 1 (easy, 5 minutes): noise a batch
 #
-# In training every latent of a batch has its own timestep. Return $x_t$ for latents `x0` and noise `eps`, (b, c, h, w) each,
-# timesteps `t` (b,), and the table `alpha_bar` (1000,). All are tensors.
-# %% [stub] 01.1
+# In training every latent of a batch has its own timestep. Return $x_t$ for latents `x0` and noise
+# `eps`, (b, c, h, w) each, timesteps `t` (b,), and the table `alpha_bar` (1000,). All are tensors.
+
+
+# %% tags=["stub"] exercise="01.1"
 def add_noise(x0, eps, t, alpha_bar):
     return ...
-# %% [solution] 01.1
+
+
+# %% tags=["solution"] exercise="01.1"
 def add_noise(x0, eps, t, alpha_bar):
     a = alpha_bar[t].view(-1, 1, 1, 1)  # one number for each latent of the batch
     return a.sqrt() * x0 + (1 - a).sqrt() * eps
-# %% [check] 01.1
-from adb_core.teaching.exercises import check
 
-check("01.1", add_noise)
+
+# %% tags=["check"] exercise="01.1"
+adb.teaching.check("01.1", add_noise)
+
 # %% [markdown]
 # ### Exercise 2 (easy, 5 minutes): guidance for a batch
 #
-# The pipeline stacks its questions: `prediction` is (2b, c, h, w), first the b answers to the empty caption, then the b
-# answers to the captions. Return the guided prediction, (b, c, h, w).
-# %% [stub] 01.2
+# The pipeline stacks its questions: `prediction` is (2b, c, h, w), first the b answers to the empty
+# caption, then the b answers to the captions. Return the guided prediction, (b, c, h, w).
+
+
+# %% tags=["stub"] exercise="01.2"
 def guide(prediction, scale):
     return ...
-# %% [solution] 01.2
+
+
+# %% tags=["solution"] exercise="01.2"
 def guide(prediction, scale):
     empty, caption = prediction.chunk(2)
     return empty + scale * (caption - empty)
-# %% [check] 01.2
-check("01.2", guide)
+
+
+# %% tags=["check"] exercise="01.2"
+adb.teaching.check("01.2", guide)
+
 # %% [markdown]
 # ### Exercise 3 (medium, 10 minutes): from one language to the other
 #
-# Stable Diffusion 2.1-base predicts the noise $\epsilon$, the tiny model the velocity $v$. They say the same. Given `x_t`, a
-# predicted `eps`, and the number `a` = $\bar\alpha_t$, return the clean latent $\hat x_0$ and the velocity $v$ that belong to it.
-# %% [stub] 01.3
+# Stable Diffusion 2.1-base predicts the noise $\epsilon$, the tiny model the velocity $v$. They say
+# the same. Given `x_t`, a predicted `eps`, and the number `a` = $\bar\alpha_t$, return the clean
+# latent $\hat x_0$ and the velocity $v$ that belong to it.
+
+
+# %% tags=["stub"] exercise="01.3"
 def translate(x_t, eps, a):
     x0 = ...
     v = ...
     return x0, v
-# %% [solution] 01.3
+
+
+# %% tags=["solution"] exercise="01.3"
 def translate(x_t, eps, a):
     cos, sin = a**0.5, (1 - a) ** 0.5
     x0 = (x_t - sin * eps) / cos
     v = cos * eps - sin * x0
     return x0, v
-# %% [check] 01.3
-check("01.3", translate)
+
+
+# %% tags=["check"] exercise="01.3"
+adb.teaching.check("01.3", translate)
+
 # %% [markdown]
 # ## Summary
 #
-# - Text encoder: one state for each token, and each state knows only what stands before it. VAE: 12 times fewer numbers,
-#   at the price of fine detail.
-# - The U-Net predicts $v$; turning back by the angle $\varphi_t$ gives its guess of the clean picture and of the noise.
-# - Guidance exaggerates the difference that the caption makes; a sampler repeats guess and re-mix, from noise to picture.
+# - Text encoder: one state for each token, and each state knows only what stands before it. VAE: 12
+#   times fewer numbers, at the price of fine detail.
+# - The U-Net predicts $v$; turning back by the angle $\varphi_t$ gives its guess of the clean
+#   picture and of the noise.
+# - Guidance exaggerates the difference that the caption makes; a sampler repeats guess and re-mix,
+#   from noise to picture.
 # - Your loop and the library's pipeline draw the same picture.
 #
-# Where the words enter has stayed closed so far: the U-Net's cross-attention. It is what AttnDreamBooth is about.
+# Where the words enter has stayed closed so far: the U-Net's cross-attention. It is what
+# AttnDreamBooth is about.
 #
-# **Read next:** sections 3.2 and 3.3 of Rombach et al. 2022, [arXiv 2112.10752](https://arxiv.org/abs/2112.10752).
-# **Next notebook:** [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).
+# **Read next:** sections 3.2 and 3.3 of Rombach et al. 2022,
+# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752). **Next notebook:**
+# [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).

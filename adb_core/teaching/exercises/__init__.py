@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-DOTS = "the three dots are still there: return your result instead"  # what a check says to an untouched stub
+# what a check says to an untouched stub
+DOTS = "the three dots are still there: return your result instead"
 
 
 def verdict(name: str, answer) -> str | None:
@@ -42,7 +43,7 @@ def check(name: str, answer) -> None:
 
 
 def differs(got, wanted, what: str = "it", tolerance: float = 1e-5) -> str | None:
-    """None if two arrays, tensors or numbers agree in shape and value, else a sentence about ``what``."""
+    """None if arrays, tensors or numbers agree in shape and value, else a sentence on ``what``."""
     import numpy as np
 
     if got is ...:

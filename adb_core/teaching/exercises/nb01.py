@@ -24,7 +24,10 @@ def check_1(add_noise) -> str | None:
         got = add_noise(x0, eps, t, table)
     except RuntimeError as error:
         if "must match" in str(error):
-            return "alpha_bar[t] has the shape (b,), and the latents (b, c, h, w): give it three more axes of size 1"
+            return (
+                "alpha_bar[t] has the shape (b,), and the latents (b, c, h, w): give it three "
+                "more axes of size 1"
+            )
         raise
     if _same(got, a * x0 + (1 - a) * eps):
         return "the weights are the square roots of alpha_bar and of 1 - alpha_bar"
@@ -51,13 +54,19 @@ def check_2(guide) -> str | None:
     empty, caption = prediction[:2], prediction[2:]
     got = guide(prediction, 3.0)
     if _same(got, caption + 3.0 * (caption - empty)):
-        return "it should start from the empty caption's answer: at scale 0 nothing of the caption is left"
+        return (
+            "it should start from the empty caption's answer: at scale 0 nothing of the caption "
+            "is left"
+        )
     if _same(got, caption + 3.0 * (empty - caption)):
         return "the two halves have changed places: the empty caption's answers come first"
     if _same(got, empty + 3.0 * caption):
         return "it is the difference of the two answers that is scaled"
     if _same(got, prediction[0::2] + 3.0 * (prediction[1::2] - prediction[0::2])):
-        return "the first b answers are the empty caption's, the last b the captions': they do not alternate"
+        return (
+            "the first b answers are the empty caption's, the last b the captions': they do not "
+            "alternate"
+        )
     return differs(got, empty + 3.0 * (caption - empty), "the guided prediction") or differs(
         guide(prediction, 1.0), caption, "scale 1, where only the captions count,"
     )
@@ -74,7 +83,10 @@ def check_3(translate) -> str | None:
         return "nothing is there yet: replace the three dots"
     x_t = cos * x0 + sin * eps
     if _same(got[0], cos * x_t - sin * eps):
-        return "cos x_t - sin v needs the velocity; here the noise is known, so solve x_t = cos x0 + sin eps for x0"
+        return (
+            "cos x_t - sin v needs the velocity; here the noise is known, so solve x_t = cos x0 + "
+            "sin eps for x0"
+        )
     if _same(got[0], (x_t - (1 - a) * eps) / a):
         return "the weights are the square roots of a and of 1 - a"
     if _same(got[0], x_t - sin * eps):

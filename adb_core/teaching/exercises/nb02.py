@@ -24,7 +24,10 @@ def check_1(attention_probabilities) -> str | None:
     if _same(got, scaled):
         return "these are the logits: the softmax is missing"
     if _same(got, scaled.softmax(-2)):
-        return "the softmax runs over the pixels: every pixel's probabilities over the tokens should add up to 1"
+        return (
+            "the softmax runs over the pixels: every pixel's probabilities over the tokens should "
+            "add up to 1"
+        )
     if _same(got, logits.softmax(-1)):
         return "the logits are not divided by the square root of d"
     if _same(got, (logits / 16).softmax(-1)):
@@ -41,7 +44,10 @@ def check_2(points_at) -> str | None:
         return f"it should return True or False, and gave {type(got).__name__}"
     if not got:
         if points_at(word_map, mask.T):
-            return "rows and columns have changed places: the first index of an array is y, from the top"
+            return (
+                "rows and columns have changed places: the first index of an array is y, from the "
+                "top"
+            )
         return "it misses a mask that fills the largest cell"
     if points_at(word_map, ~mask):
         return "it should be False where the largest cell is outside of the mask"
@@ -69,7 +75,10 @@ def check_3(mean_map) -> str | None:
     if _same(got, np.sum(each, axis=0)):
         return "the layers are added up: take their mean"
     if _same(got, np.concatenate([enlarge(maps) for maps in layers]).mean(0)):
-        return "every head counts the same here, so layers with more heads count more: first the mean of each layer"
+        return (
+            "every head counts the same here, so layers with more heads count more: first the "
+            "mean of each layer"
+        )
     if _same(got, np.mean([np.tile(m.mean(0), (8 // m.shape[-1],) * 2) for m in layers], axis=0)):
         return "the small maps are tiled side by side: each cell should be repeated in its place"
     return differs(got, np.mean(each, axis=0), "the map")

@@ -45,7 +45,10 @@ def check_2(leak_share) -> str | None:
     if got is None:
         return "it returned nothing (None): is there a return?"
     if abs(got - 4 / 6) < 1e-9:
-        return "a picture that was asked to show a training place cannot leak: leave it out of both counts"
+        return (
+            "a picture that was asked to show a training place cannot leak: leave it out of both "
+            "counts"
+        )
     if abs(got - 3 / 6) < 1e-9:
         return "the share is of the pictures that can leak, not of all of them"
     if abs(got - 3) < 1e-9:

@@ -61,7 +61,10 @@ def check_3(reach) -> str | None:
             return DOTS
         if isinstance(got, (int, float)):
             if abs(got - steps * lr * channels) < 1e-9:
-                return "the channels are at right angles to each other: their lengths add as in Pythagoras' theorem"
+                return (
+                    "the channels are at right angles to each other: their lengths add as in "
+                    "Pythagoras' theorem"
+                )
             if abs(got - steps * lr) < 1e-9:
                 return "this is how far one channel can go, not the whole vector"
             if abs(got - steps**0.5 * lr * channels**0.5) < 1e-9:

@@ -72,7 +72,10 @@ def check_3(map_overlap) -> str | None:
         )
     wanted = np.minimum(a / a.sum(), b / b.sum()).sum()
     if differs(map_overlap(a, 3 * a), 1.0) and not differs(got, np.minimum(a, b).sum()):
-        return "it is not 1 for two maps of one shape and different brightness: divide each by its sum first"
+        return (
+            "it is not 1 for two maps of one shape and different brightness: divide each by its "
+            "sum first"
+        )
     if not differs(got, np.minimum(a / a.max(), b / b.max()).sum()):
         return "divide each map by its sum, not by its largest value"
     return differs(got, wanted, "the overlap")

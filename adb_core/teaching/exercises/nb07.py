@@ -54,18 +54,14 @@ def check_2(model_change) -> str | None:
     got = model_change(before, after)
     if np.ndim(got) != 0:
         return "it should return one number: sum over all arrays"
+    own = "each array's own change: add up the squares of all arrays first"
     wrong = {
         "the square root is missing": sum(far) / sum(size),
-        "that is the mean of each array's own change: add up the squares of all arrays first": np.mean(
-            np.sqrt(np.divide(far, size))
+        f"that is the mean of {own}": np.mean(np.sqrt(np.divide(far, size))),
+        f"that is the sum of {own}": np.sum(np.sqrt(np.divide(far, size))),
+        "add up the squares first and take the root at the end, not the root of each array": (
+            np.sum(np.sqrt(far)) / np.sum(np.sqrt(size))
         ),
-        "that is the sum of each array's own change: add up the squares of all arrays first": np.sum(
-            np.sqrt(np.divide(far, size))
-        ),
-        "add up the squares first and take the root at the end, not the root of each array": np.sum(
-            np.sqrt(far)
-        )
-        / np.sum(np.sqrt(size)),
         "the length of the model before is missing: divide by it": np.sqrt(sum(far)),
         "divide by the model before, not after": np.sqrt(
             sum(far) / sum((after[n] ** 2).sum() for n in names)

@@ -44,7 +44,10 @@ def check_2(bootstrap_interval) -> str | None:
     if got is None:
         return differs(got, 0, "it")
     if np.shape(got) != (2,):
-        return f"it should return two numbers, the lower and the upper end, and gave the shape {np.shape(got)}"
+        return (
+            "it should return two numbers, the lower and the upper end, and gave the shape "
+            f"{np.shape(got)}"
+        )
     spread = 1.96 * means.std()
     wrong = {
         "take the mean of each row of values[drawn], over axis 1": np.quantile(
@@ -59,10 +62,8 @@ def check_2(bootstrap_interval) -> str | None:
             values[drawn], [0.025, 0.975]
         ),
         "that is where the values lie, without any resampling": np.quantile(values, [0.025, 0.975]),
-        "that is the mean and a multiple of its spread, which assumes a symmetric curve: take quantiles": [
-            means.mean() - spread,
-            means.mean() + spread,
-        ],
+        "that is the mean and a multiple of its spread, as if the curve were symmetric: take "
+        "quantiles": [means.mean() - spread, means.mean() + spread],
         "those are the smallest and the largest mean: leave out 2.5 % on each side": [
             means.min(),
             means.max(),
@@ -88,5 +89,8 @@ def check_3(points_at) -> str | None:
     if not bool(got):
         return "it gave False though the largest value lies on the mask: mind the order, [y, x]"
     if bool(points_at(word_map, mask)):
-        return "it gave True though the largest value lies beside the mask: only the largest one counts, not the sum"
+        return (
+            "it gave True though the largest value lies beside the mask: only the largest one "
+            "counts, not the sum"
+        )
     return None

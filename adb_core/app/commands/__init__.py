@@ -1,0 +1,1 @@
+"""The commands of ``adb``, a file a group: parse, call, print."""

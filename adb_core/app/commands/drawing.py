@@ -1,0 +1,80 @@
+"""``adb generate`` and ``adb attention``: what a model draws, and where its words look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from .. import options as o
+from ..arguments import check_file, check_seed, find_model
+
+
+def generate(
+    prompts: o.Prompts,
+    model: o.Model = "tiny",
+    seed: o.Seeds = [0],
+    steps: o.Steps = 25,
+    guidance: o.Guidance = 3.0,
+    device: o.Device = "auto",
+    out: o.SheetFile = Path("out/generated.png"),
+    quiet: o.Quiet = False,
+) -> None:
+    """Draw prompts, and write them as one picture without labels.
+
+    \b
+      adb generate "a photo of a {}" "a sketch of a {} in the snow" --model out/pico \
+--seed 0 --seed 1
+    """
+    check_seed(*seed)
+    check_file(out)
+    loaded = find_model(model, prompts, device)
+    from ...generation import generate as draw
+
+    drawn = draw(loaded, prompts, seed, steps=steps, guidance=guidance, progress=not quiet)
+    n, h, w, c = drawn.images.shape
+    rows = drawn.images.reshape(len(prompts), len(seed), h, w, c).swapaxes(1, 2)
+    _save_png(rows.reshape(len(prompts) * h, len(seed) * w, c), out)
+    typer.echo(f"{n} pictures of {w} x {h}: {out}")
+
+
+def attention(
+    prompt: o.Prompt,
+    model: o.Model = "tiny",
+    word: o.Words = None,
+    seed: o.Seed = 0,
+    steps: o.Steps = 25,
+    guidance: o.Guidance = 3.0,
+    device: o.Device = "auto",
+    out: o.MapsFile = Path("out/attention.png"),
+    quiet: o.Quiet = False,
+) -> None:
+    """Draw one prompt, and where each of its words looked while it was drawn.
+
+    The maps are averaged over layers, heads and sampling steps, and laid over the picture; each has
+    its own colour scale, and its largest probability stands above it.
+    """
+    check_seed(seed)
+    check_file(out)
+    loaded = find_model(model, [prompt], device)
+    from ... import plots
+    from ...generation import generate as draw
+
+    how = {"steps": steps, "guidance": guidance, "progress": not quiet}
+    drawn = draw(loaded, prompt, [seed], maps=True, words=word or None, **how)
+    figure = plots.word_maps(drawn.images[0], drawn.word_maps(0), drawn.prompts[0])
+    plots.to_png(figure, out)
+    typer.echo(plots.alt_text(figure))
+    typer.echo(f"picture: {out}")
+
+
+def _save_png(pixels, out: Path) -> None:
+    import io
+
+    from PIL import Image
+
+    from ...system.files import atomic_write_bytes
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    atomic_write_bytes(out, stream.getvalue())

@@ -1,0 +1,161 @@
+"""The options of the commands: names, types and help texts; each command chooses its defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..recipes import RECIPES
+
+
+def option(name: str, text: str):
+    """A typer option of that name with that help text."""
+    return typer.Option(name, help=text)
+
+
+# ---------------------------------------------------------------- what is learned, and from what
+
+ConceptName = Annotated[
+    str,
+    option(
+        "--concept",
+        "A bundled concept (see adb concepts), or a folder with three to six pictures; "
+        "write ./pico for a folder that has a bundled name.",
+    ),
+]
+Category = Annotated[
+    str | None,
+    option(
+        "--category",
+        "What the thing is, as cat or toy; needed for a folder without concept.json.",
+    ),
+]
+Placeholder = Annotated[
+    str | None,
+    option("--placeholder", "The new word; by default the concept's name in angle brackets."),
+]
+RecipeName = Annotated[str, option("--recipe", f"{', '.join(RECIPES)}.")]
+Preset = Annotated[
+    str | None,
+    option(
+        "--preset",
+        "tiny (tuned for the bundled model) or paper (the authors' numbers, for Stable "
+        "Diffusion); by default the one that fits --base.",
+    ),
+]
+BaseName = Annotated[
+    str,
+    option(
+        "--base",
+        "tiny (bundled), sd21 (the paper's, downloaded), a hub id, or a diffusers folder.",
+    ),
+]
+
+# ---------------------------------------------------------------- how
+
+Device = Annotated[
+    str,
+    option("--device", "auto (CUDA, else Apple MPS, else the CPU), cpu, cuda, cuda:N or mps."),
+]
+Precision = Annotated[
+    str,
+    option(
+        "--mixed-precision",
+        "auto (bf16 where the hardware has it, else no), no (float32), bf16, or fp16 (needs a "
+        "GPU).",
+    ),
+]
+Seed = Annotated[
+    int,
+    option(
+        "--seed",
+        "Of every random choice; the same seed gives the same result on the same machine.",
+    ),
+]
+StepsScale = Annotated[
+    float,
+    option("--steps-scale", "Multiplies the steps of every stage; each keeps at least one."),
+]
+LrScale = Annotated[float, option("--lr-scale", "Multiplies every learning rate.")]
+WeightScale = Annotated[
+    float,
+    option(
+        "--weight-scale",
+        "Multiplies lambda_mu and lambda_sigma; 0 switches the regularizer off.",
+    ),
+]
+Views = Annotated[
+    int,
+    option("--views", "K: augmented views of each picture, encoded once before training."),
+]
+Accumulation = Annotated[
+    int,
+    option(
+        "--accumulation",
+        "Micro-batches a step, for models that fill the memory; the batch size must divide by it.",
+    ),
+]
+SaveEvery = Annotated[int, option("--save-every", "Steps between two checkpoints.")]
+Resume = Annotated[
+    bool,
+    option(
+        "--resume/--no-resume",
+        "Go on from the checkpoint in OUT, or start afresh and replace it.",
+    ),
+]
+Tensorboard = Annotated[
+    bool,
+    option(
+        "--tensorboard",
+        "Also write every step's numbers to OUT/logs for TensorBoard (pip install tensorboard).",
+    ),
+]
+
+# ---------------------------------------------------------------- drawing
+
+Model = Annotated[
+    str,
+    option(
+        "--model",
+        "What adb train wrote (its output folder, or the model folder in it), or a base model: "
+        "tiny, sd21, a hub id, a diffusers folder.",
+    ),
+]
+Prompts = Annotated[
+    list[str],
+    typer.Argument(help="Texts. For a personalized model each has one {} where the thing goes."),
+]
+Prompt = Annotated[
+    str,
+    typer.Argument(help="A text. For a personalized model it has one {} where the thing goes."),
+]
+Seeds = Annotated[
+    list[int],
+    option("--seed", "Of the noise; give it several times for several pictures a prompt."),
+]
+Words = Annotated[
+    list[str] | None,
+    option("--word", "Show only this word; may be given several times. All words by default."),
+]
+Steps = Annotated[int, option("--steps", "Sampling steps a picture.")]
+Guidance = Annotated[
+    float, option("--guidance", "Classifier-free guidance scale; 1 switches it off.")
+]
+
+# ---------------------------------------------------------------- what is written and said
+
+RunFolder = Annotated[
+    Path,
+    option(
+        "--out",
+        "Folder for the checkpoint and, at the end, the personalized model in OUT/model.",
+    ),
+]
+DemoFolder = Annotated[Path, option("--out", "Folder for everything that it writes.")]
+SheetFile = Annotated[
+    Path, option("--out", "The picture to write: one row a prompt, one column a seed.")
+]
+MapsFile = Annotated[Path, option("--out", "The picture to write.")]
+Quiet = Annotated[bool, option("--quiet", "No progress bars.")]

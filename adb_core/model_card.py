@@ -1,0 +1,81 @@
+"""The README of a saved model: concept, recipe, base, licence, provenance, use and limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .learner import Learner
+from .loading import ALIASES, LICENSES
+from .recipes import Recipe
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
+
+TEXT = """
+# {name}
+
+A Stable Diffusion model that knows one more word, `{placeholder}`: a {category}.
+Write it as "{subject}", for example "{example}".
+
+| what | value |
+|---|---|
+| base model | {base} (its licence applies to these weights too) |
+| recipe | {recipe} |
+| training images | {count}, licence: {license} |
+| provenance of the images | {provenance} |
+| seed | {seed} |
+
+{stages}
+
+Method: AttnDreamBooth (Pang et al., NeurIPS 2024, arXiv 2406.05000) or the baseline named above.
+
+Intended use: pictures of this one concept, by people who may use its images. Do not use it to
+imitate people or artists without their consent. Limits: it was trained on {count} pictures and can
+repeat their backgrounds and poses, forget parts of long prompts, and change what the base model
+draws for "{category}".
+"""
+
+
+def model_card(learner: Learner) -> ModelCard:
+    """The card of what a learner has become, with the metadata that the hub reads."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    concept, base = learner.concept, learner.base
+    source, _ = ALIASES.get(base.name, (base.name, None))
+    data = ModelCardData(
+        license=LICENSES.get(base.name),
+        base_model=source if "/" in source and not Path(source).exists() else None,
+        library_name="diffusers",
+        pipeline_tag="text-to-image",
+        tags=["personalization", learner.recipe.name],
+    )
+    text = TEXT.format(
+        name=concept.name,
+        placeholder=concept.placeholder,
+        category=concept.category,
+        subject=learner.prompt("{}"),
+        example=learner.prompt("a photo of a {} on the beach"),
+        base=f"{base.name} at {base.revision}" if base.revision else base.name,
+        recipe=learner.recipe.name,
+        count=len(concept.images),
+        license=concept.info.get("license", "not stated"),
+        provenance=concept.info.get("provenance", "not stated"),
+        seed=learner.seed,
+        stages=stage_table(learner.recipe),
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")
+
+
+def stage_table(recipe: Recipe) -> str:
+    """A recipe's numbers in Markdown, one line a stage."""
+    rows = [
+        "| stage | trains | steps | learning rate | batch | lambda_mu | lambda_sigma |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {s.name} | {', '.join(s.train)} | {s.steps} | {s.lr:g} | {s.batch_size} "
+        f"| {s.lambda_mu:g} | {s.lambda_sigma:g} |"
+        for s in recipe.stages
+    ]
+    return "\n".join(rows)

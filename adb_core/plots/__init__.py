@@ -1,0 +1,47 @@
+"""Figures: pure functions from data to a ``matplotlib.figure.Figure``, no pyplot behind them.
+
+Every color is explicit, so a figure reads the same on a light and on a dark page, and every
+figure carries a text that says what it shows (:func:`alt_text`). Hues are those of Okabe and Ito,
+which people with any of the common color blindnesses can tell apart.
+"""
+
+from .curves import curves_alt, training_curves
+from .drift import DriftPoint, drift_alt, embedding_drift
+from .figures import (
+    CATEGORY_COLOR,
+    FAINT,
+    INK,
+    OKABE_ITO,
+    PAPER,
+    V_COLOR,
+    alt_text,
+    legend,
+    new_figure,
+    set_alt_text,
+    style_axes,
+    to_png,
+)
+from .grids import attention_grid, image_grid, word_maps
+
+__all__ = [
+    "CATEGORY_COLOR",
+    "DriftPoint",
+    "FAINT",
+    "INK",
+    "OKABE_ITO",
+    "PAPER",
+    "V_COLOR",
+    "alt_text",
+    "attention_grid",
+    "curves_alt",
+    "drift_alt",
+    "embedding_drift",
+    "image_grid",
+    "legend",
+    "new_figure",
+    "set_alt_text",
+    "style_axes",
+    "to_png",
+    "training_curves",
+    "word_maps",
+]

@@ -1,0 +1,124 @@
+"""Every map of every step, kept while one picture is drawn, for looking at.
+
+Axes: t sampling steps, q query pixels, n tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .attention import capture_attention, selection
+from .base import Drawable
+from .generation import GUIDANCE, STEPS, PromptError, check, fill, to_uint8, word_groups
+from .maps import grid_size, upsample
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One picture and every cross-attention map of the words that made it.
+
+    Attributes:
+        image: uint8 (h, w, 3), RGB; prompt: names the concept by its placeholder; words: of the
+            maps' last axis.
+        layers: layer name -> float16 (t, heads, y, x, n), every sampling step and head.
+    """
+
+    image: np.ndarray
+    prompt: str
+    words: tuple[str, ...]
+    layers: dict[str, np.ndarray]
+
+    @property
+    def steps(self) -> int:
+        return next(iter(self.layers.values())).shape[0]
+
+    def map(
+        self,
+        word: str,
+        *,
+        layer: str | None = None,
+        step: int | None = None,
+        head: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """One map, float32 (y, x): of one layer, step and head, or the mean over those left out.
+
+        Args:
+            step: counted from 0; size: (height, width), by default the largest map's own.
+
+        Raises:
+            PromptError: no such word, layer, step or head; the message lists what there is.
+        """
+        self._check(word, layer, step)
+        used = self.layers if layer is None else {layer: self.layers[layer]}
+        times = slice(None) if step is None else slice(step, step + 1)
+        token = self.words.index(word)
+        picked = [
+            maps[times, ..., token].astype(np.float32).mean(0) for maps in used.values()
+        ]  # (h, y, x) each
+        if head is not None and not all(0 <= head < len(maps) for maps in picked):
+            raise PromptError(
+                f"not every layer has a head {head}: choose from 0 to {min(map(len, picked)) - 1}"
+            )
+        size = size or max(maps.shape[1:] for maps in picked)
+        means = [maps.mean(0) if head is None else maps[head] for maps in picked]  # (y, x) each
+        return torch.stack([upsample(torch.from_numpy(m), size) for m in means]).mean(0).numpy()
+
+    def _check(self, word: str, layer: str | None, step: int | None) -> None:
+        if word not in self.words:
+            raise PromptError(
+                f"the prompt has no word {word!r}: choose from {', '.join(self.words)}"
+            )
+        if layer is not None and layer not in self.layers:
+            raise PromptError(f"there is no layer {layer!r}: choose from {', '.join(self.layers)}")
+        if step is not None and not 0 <= step < self.steps:
+            raise PromptError(
+                f"there is no sampling step {step}: choose from 0 to {self.steps - 1}"
+            )
+
+
+def record(
+    model: Drawable,
+    prompt: str,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
+    words: Sequence[str] | None = None,
+) -> Recording:
+    """Draw one picture and keep the maps of its words in every layer, head and sampling step.
+
+    Raises:
+        PromptError: as :func:`adb_core.generate`.
+    """
+    text = fill(prompt, model.subject)
+    pipeline = model.pipeline()
+    check(model, pipeline, [text], steps)
+    # the pipeline writes out the vectors of a word itself; positions are those of the result
+    names, groups = word_groups(pipeline.tokenizer, model.expand(text), words)
+    kept: dict[str, list[np.ndarray]] = {}
+    columns = selection(pipeline.tokenizer.model_max_length, groups)  # (k, n)
+    with capture_attention(
+        pipeline.unet, columns, grad=False, conditional_half=guidance > 1
+    ) as capture:
+
+        def keep(pipe, step, timestep, values):
+            for name, read in capture.layers.items():  # (1, heads, q, n)
+                maps = read[0].unflatten(1, grid_size(read.shape[2]))
+                kept.setdefault(name, []).append(maps.half().cpu().numpy())
+            return values
+
+        images = pipeline(
+            text,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            output_type="np",
+            callback_on_step_end=keep,
+            generator=torch.Generator().manual_seed(int(seed)),
+        ).images
+    layers = {name: np.stack(maps) for name, maps in kept.items()}
+    return Recording(to_uint8(images[0]), text, tuple(names), layers)

@@ -1,0 +1,180 @@
+"""The benchmarks' own arithmetic: a wrong table is worse than none."""
+
+import importlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from models import tiny_base
+from test_evaluate import PROMPTS, FakeJudge
+
+from adb_core.base import load_base
+from adb_core.concept import Concept, bundled_concepts
+from adb_core.generation import generate
+from adb_core.recipes import recipe, scaled
+from adb_core.system.paths import data_dir
+
+
+@pytest.fixture
+def benchmark_script(monkeypatch):
+    """Import one of the scripts of benchmarks/, which are no package."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+    return importlib.import_module
+
+
+def test_ratio_is_taken_round_by_round(benchmark_script):
+    timing = benchmark_script("timing")
+    assert timing.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0])[:2] == pytest.approx((2.0, 2.0))
+    with pytest.raises(ValueError, match="same number of rounds"):
+        timing.ratio([1.0], [])
+
+
+def test_interleaving_lets_everyone_go_first(benchmark_script):
+    timing, order = benchmark_script("timing"), []
+    sides = {name: lambda name=name: order.append(name) for name in "abc"}
+    times = timing.interleave(sides, 3, torch.device("cpu"), warmup=1)
+    assert "".join(order) == "abc" + "abc" + "bca" + "cab" and all(
+        len(t) == 3 for t in times.values()
+    )
+
+
+def test_every_recipe_is_tuned_with_equal_effort(benchmark_script):
+    tune = benchmark_script("tune")
+    for name in tune.RATES:
+        found = tune.settings(name)
+        assert len(found) == 3
+        for lr, (plan, marks) in found.items():
+            assert plan.stages[-1].lr == lr and plan.stages[-1].steps == marks[-1]
+            assert [sum(s.steps for s in plan.stages[:-1]) + mark for mark in marks] == list(
+                tune.TOTALS
+            )
+            assert {s.batch_size for s in plan.stages} == {4}
+    assert tune.objective(0.9, -0.1) == 0.0 and tune.objective(0.25, 1.0) == 0.5
+
+
+def test_a_tuning_run_is_measured_on_its_way(benchmark_script, monkeypatch):
+    """A measurement on the way must not change the training: it ends as a run without it."""
+    tune, ends = benchmark_script("tune"), []
+    stage = replace(recipe("dreambooth").stages[0], steps=3, batch_size=2)
+    plan = replace(recipe("dreambooth"), stages=(stage,))
+
+    def measure(self, result):
+        image = generate(result, "a photo of a {}", seeds=[0], steps=2).images
+        ends.append([p.detach().clone() for p in result.learner.unet.parameters()])
+        return {"shape": list(image.shape)}
+
+    monkeypatch.setattr(tune.Tuning, "measure", measure)
+    tuning = tune.Tuning(tiny_base(), "a model", None, [], {})
+    often = tuning.trajectory("pico", plan, 0, (1, 2, 3))
+    assert [at["step"] for at in often] == [1, 2, 3]
+    last = ends[-1]
+    tuning.trajectory("pico", plan, 0, (3,))
+    assert all(torch.equal(a, b) for a, b in zip(last, ends[-1], strict=True))
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        None,
+        "explicit_self",
+        "all_columns",
+        "text_every_step",
+        "vae_every_step",
+        "decode_every_step",
+    ],
+)
+def test_the_plain_loop_ends_where_the_engine_does(benchmark_script, off):
+    """Else the comparison of their times would be one of different work."""
+    whole_run, plain_loop = benchmark_script("whole_run"), benchmark_script("plain_loop")
+    base, concept = tiny_base(), Concept.bundled("pico")
+    plan = scaled(recipe("attndreambooth"), steps=0.02)
+    habits = replace(plain_loop.OBVIOUS, **({off: False} if off else {}))
+    engine = whole_run.EngineRun(base, concept, plan)
+    plain = plain_loop.PlainRun(base, concept, plan, habits)
+    parts = ["prepare", *(s.name for s in plan.stages)]
+    assert list(engine.parts()) == list(plain.parts()) == parts
+    start = plain_loop.flat_weights(engine.run.learner.token.initial, base.unet)
+    moved, apart = (engine.weights() - start).norm(), (engine.weights() - plain.weights()).norm()
+    assert moved > 0 and apart < 0.1 * moved
+
+
+def test_a_cell_is_made_once_and_again_only_if_its_settings_change(
+    benchmark_script, tmp_path, monkeypatch
+):
+    cells, path = benchmark_script("cells"), tmp_path / "cell.json"
+    plan = recipe("textual_inversion")
+    plan = replace(plan, stages=(replace(plan.stages[0], steps=1, batch_size=2),))
+    tools = dict(judge=FakeJudge(), clip=None, steps=2, drift_seeds=())
+    bench = cells.Bench(tiny_base(), PROMPTS[:1], tools, "a model")
+    first = bench.make(path, "pico", plan, 0, [0])
+    assert first["effort"]["samples"] == 2 and first["concept"] == "pico"
+    monkeypatch.setattr(cells, "personalize", lambda *_, **__: pytest.fail("trained again"))
+    assert bench.make(path, "pico", plan, 0, [0]) == json.loads(path.read_text())
+    other = replace(bench, model="another model").fingerprint(plan, [0])
+    assert cells.read_cell(path, other) is None
+    assert cells.read_cell(tmp_path / "none.json", "x") is None
+    text = cells.table({"textual_inversion": [first]}, {"identity": "identity", "clip_i": "CLIP-I"})
+    assert text.splitlines()[2].endswith("| - |") and text.count("[") == 1
+
+
+def test_pairs_take_out_what_makes_a_concept_hard(benchmark_script):
+    cells = benchmark_script("cells")
+
+    def cell(concept, values, seed=0):
+        return {"concept": concept, "train_seed": seed, "values": {"identity": values}}
+
+    mine = [cell("a", [0.9, None, 0.8]), cell("b", [0.3, 0.2, 0.1]), cell("c", [1.0], seed=1)]
+    theirs = [
+        cell("b", [0.2, 0.1, 0.0]),
+        cell("a", [0.8, 0.5, 0.7]),
+        cell("c", [0.0]),
+    ]  # another order; of "c" another seed
+    assert cells.paired(mine, theirs, "identity") == pytest.approx((0.1, 0.1, 0.1, 5))
+    assert cells.pooled(mine[:2], "identity").high - cells.pooled(mine[:2], "identity").low > 0.3
+    assert cells.paired(mine, theirs, "text") is None and cells.paired(mine, [], "identity") is None
+
+
+def test_stored_results_belong_to_this_model_and_these_concepts(benchmark_script):
+    """New weights make the published table out of date: run compare_recipes.py --publish again."""
+    digest = benchmark_script("cells").weights_digest(load_base("tiny", device="cpu"))
+    stored = sorted((data_dir() / "results").glob("*.json"))
+    assert stored
+    for path in stored:
+        found = json.loads(path.read_text())
+        assert found["base"] == digest, f"{path.name} was measured with other weights"
+        assert set(found["concepts"]) <= set(bundled_concepts()[found["split"]])
+        for scores in found["recipes"].values():
+            assert all(
+                scores[s]["low"] <= scores[s]["mean"] <= scores[s]["high"]
+                for s in ("text", "identity")
+            )
+        rows = found["recipes"]
+        for name, scores in found[
+            "method_minus"
+        ].items():  # where all pictures have the score, the pairs' mean is the means' difference
+            for s in ("text", "identity"):
+                assert scores[s]["mean"] == pytest.approx(
+                    rows["attndreambooth"][s]["mean"] - rows[name][s]["mean"], abs=1e-9
+                )
+
+
+def test_checkouts_are_compared_by_what_the_benchmarks_print(benchmark_script):
+    """The patterns find one number for each line that the scripts print."""
+    printed = {
+        "three_stages.py": "run 1: 9 s\nmedian 22.4 s (20.1 to 24.4): within the bar of 60 s",
+        "step_overhead.py": "stage 1 (alignment)  without   285.9 ms a step, with 1.03x",
+        "attention_paths.py": "  forward + backward   no capture     12.5 ms   fused 1.10x",
+    }
+    benchmarks = benchmark_script("compare_checkouts").BENCHMARKS
+    found = {
+        command[0]: re.findall(pattern, printed[command[0]])
+        for command, pattern in benchmarks.items()
+    }
+    assert found == {
+        "three_stages.py": [("", "22.4")],
+        "step_overhead.py": [("1", "285.9")],
+        "attention_paths.py": [("forward + backward", "12.5")],
+    }

@@ -1,0 +1,120 @@
+"""Figures are legible, say what they show, and refuse to be empty."""
+
+import numpy as np
+import pytest
+import torch
+
+from adb_core import plots
+from adb_core.drift import Drift
+from adb_core.plots import curves
+from adb_core.records import StepRecord
+
+
+def record(stage: str, step: int, captured: bool = True) -> StepRecord:
+    series = [(0.1 * step, 0.2), (0.01, 0.02), (0.3, 0.3), (0.03, 0.03)] if captured else [()] * 4
+    return StepRecord(
+        stage,
+        step,
+        3,
+        1.0 / step,
+        0.9 / step,
+        0.1,
+        0.0,
+        0.0,
+        1.0,
+        1e-3,
+        0.01,
+        ("a", "b") if captured else (),
+        *series,
+    )
+
+
+def point(step: int, stage: str) -> plots.DriftPoint:
+    return plots.DriftPoint(
+        step,
+        stage,
+        Drift(0.1 * step, 1.0, 0.9, 1.0, 1.1, (("cat", 0.9), ("dog", 0.5))),
+        (0.1 * step, 0.0),
+    )
+
+
+def figures():
+    image, heat = np.zeros((8, 8, 3), np.uint8), np.eye(4)
+    return {
+        "grid": plots.image_grid(
+            [[image, None], [image]], row_labels=["a", "b"], column_labels=["c"]
+        ),
+        "attention": plots.attention_grid(
+            [[image, image], [image]],
+            [[heat, heat], [heat]],
+            row_labels=["a"],
+            column_labels=["c", "d"],
+        ),
+        "words": plots.word_maps(image, {f"word{k}": heat for k in range(7)}, "a prompt"),
+        "curves": plots.training_curves(
+            [record("one", k) for k in (1, 2, 3)] + [record("two", 1, captured=False)]
+        ),
+        "drift": plots.embedding_drift(
+            [point(0, ""), point(1, "one"), point(2, "two")],
+            np.random.default_rng(0).normal(size=(9, 2)),
+            {"cat": (0.0, 0.1)},
+            "cat",
+        ),
+    }
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_figures_are_legible_whatever_the_readers_style(dark, tmp_path):
+    import matplotlib.style
+
+    with matplotlib.style.context("dark_background" if dark else "default"):
+        for name, figure in figures().items():
+            assert plots.alt_text(figure), name
+            png = plots.to_png(figure, tmp_path / "figure.png")
+            assert (tmp_path / "figure.png").read_bytes() == png and plots.alt_text(figure).encode(
+                "latin-1"
+            ) in png
+            for ax in figure.axes:
+                assert matplotlib.colors.same_color(ax.get_facecolor(), plots.PAPER)
+                texts = [
+                    ax.title,
+                    ax.xaxis.label,
+                    ax.yaxis.label,
+                    *ax.get_xticklabels(),
+                    *ax.get_yticklabels(),
+                    *ax.texts,
+                ]
+                assert all(
+                    matplotlib.colors.same_color(t.get_color(), plots.INK)
+                    for t in texts
+                    if t.get_text()
+                )
+
+
+def test_figures_say_what_they_show():
+    made = figures()
+    assert "2 steps" in plots.alt_text(made["drift"]) and "cat (0.90)" in plots.alt_text(
+        made["drift"]
+    )
+    assert "one: 3 steps, loss from 1.000 to 0.333" in plots.alt_text(made["curves"])
+    assert "word0 most at the top left" in plots.alt_text(made["words"])
+    assert plots.alt_text(plots.set_alt_text(made["grid"], "other")) == "other"
+
+
+def test_figures_refuse_nothing_to_draw():
+    image = np.zeros((8, 8, 3), np.uint8)
+    for call in (
+        lambda: plots.image_grid([]),
+        lambda: plots.image_grid([[image]], column_labels=["a", "b"]),
+        lambda: plots.training_curves([]),
+        lambda: plots.attention_grid([[image]], [[]]),
+        lambda: plots.embedding_drift([], np.zeros((1, 2)), {}, "cat"),
+    ):
+        with pytest.raises(ValueError):
+            call()
+
+
+def test_running_mean_by_hand():
+    torch.testing.assert_close(
+        curves._smooth([1.0, 3.0, 5.0, 9.0], 2), np.array([1.0, 2.0, 4.0, 7.0])
+    )
