@@ -37,7 +37,7 @@ LAYERS = (
     ("system",),
 )
 # The bundled data's makers stand beside the layers; these alone know that there is a toy world.
-WORLD = ("toyworld", "tinymodel")
+WORLD = ("toyworld", "tinymodel", "pretraining")
 LOADERS = {
     "adb_core.loading",  # base.py's: where the bundled model lies, and whether it is whole
     "adb_core.judges",  # metrics': the models that judge its pictures

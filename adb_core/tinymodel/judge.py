@@ -61,7 +61,7 @@ class Block(nn.Module):
 
 
 class Judge(nn.Module):
-    """Pictures in [0, 1], (n, 3, size, size), to class scores and identities. About 1.7 M parameters."""
+    """Pictures in [0, 1], (n, 3, size, size), to class scores and identities; 1.7 M parameters."""
 
     def __init__(self, config: JudgeConfig | None = None) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Judge(nn.Module):
         self.embed = nn.Linear(LOOKS * d, self.config.identity)
 
     def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """(scores per label (n, classes), unit identities (n, 64)) of pixels (n, 3, h, w) in [0, 1]."""
+        """(scores per label (n, classes), unit identities (n, 64)) of (n, 3, h, w) in [0, 1]."""
         x = self.trunk(self.stem(pixels * 4 - 2))  # (n, c, 8, 8)
         grid = F.avg_pool2d(F.relu(self.grid(x)), 2).flatten(1)  # (n, 32 * 4 * 4)
         features = torch.cat([x.mean((2, 3)), x.amax((2, 3)), grid], dim=1)
@@ -111,7 +111,7 @@ class Judge(nn.Module):
         return scores, torch.cat([e for _, e in parts]).cpu()
 
     def probabilities(self, images) -> dict[str, np.ndarray]:
-        """Per label, float (n, classes) in the config's order. For ``images`` see :func:`as_pixels`."""
+        """Per label, float (n, classes) in the config's order; ``images`` as :func:`as_pixels`'s."""
         return {name: s.softmax(-1).numpy() for name, s in self._run(images)[0].items()}
 
     def read(self, images) -> dict[str, list[str]]:
@@ -153,7 +153,7 @@ class Judge(nn.Module):
         from safetensors.torch import load_file
 
         folder = Path(folder)
-        cure = "restore it (git checkout) or train it again: python -m adb_core.tinymodel.pretrain"
+        cure = "restore it (git checkout) or train it again: python -m adb_core.pretraining"
         for name in ("config.json", "judge.safetensors"):
             if not (folder / name).is_file():
                 raise ValueError(f"the judge's file {folder / name} is missing; {cure}")
@@ -193,7 +193,7 @@ def _config(stored: dict) -> JudgeConfig:
 
 
 def as_pixels(images, size: int = SIZE) -> Tensor:
-    """Float (n, 3, size, size) in [0, 1] from uint8 (n, size, size, 3), PIL images, or such a tensor.
+    """Float (n, 3, size, size) in [0, 1] of uint8 (n, size, size, 3), PIL images or such a tensor.
 
     Raises:
         ValueError: another size or range.

@@ -1,7 +1,7 @@
-"""The toy world's own CLIP tokenizer: a small byte-level BPE in which every known word is one token.
+"""The toy world's own CLIP tokenizer: a small byte-level BPE, every known word one token.
 
 One word, one token keeps attention maps readable ("the map of *hat*"). Whatever the grammar
-does not know, emoji included, still tokenises: it falls back to pieces and, last, to bytes.
+does not know, emoji included, still tokenizes: it falls back to pieces and, last, to bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     pieces = [[*word[:-1], word[-1] + _WORD_END] for word in sorted(set(words))]
     merges: list[tuple[str, str]] = []
     while True:
-        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:]))
+        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:], strict=False))
         if not pairs:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
