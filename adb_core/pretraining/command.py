@@ -18,6 +18,9 @@ from .settings import Place
 from .write import FOLDERS
 
 
+ALL_STAGES = ",".join(STAGES)
+
+
 def parse_steps(text: str) -> dict[str, int]:
     """``"vae=100,unet=2000"`` to a dict.
 
@@ -79,6 +82,18 @@ def check_start(start: Path | None, steps: dict[str, int]) -> None:
             raise InputError(f"--from: {start / name} is not there")
 
 
+def check_numbers(seed: int, images: int | None) -> None:
+    """Numbers that make no sense.
+
+    Raises:
+        InputError: naming one.
+    """
+    if images is not None and images < 64:
+        raise InputError(f"--images must be at least 64, got {images}")
+    if seed < 0:
+        raise InputError(f"--seed must not be negative, got {seed}")
+
+
 def main(
     minutes: o.Minutes = None,
     steps: o.Steps = "",
@@ -88,10 +103,14 @@ def main(
     run: o.Run = Path("out/pretrain"),
     data: o.Data = Path("data"),
     start: o.Start = None,
-    stages: o.Stages = ",".join(STAGES),
+    stages: o.Stages = ALL_STAGES,
     patch_weight: o.PatchWeight = PATCH_WEIGHT,
 ) -> None:
     """Make the tiny model from nothing; the same command resumes after a stop."""
+    check_numbers(seed, images)
+    for name, folder in (("run", run), ("data", data)):
+        if folder.is_file():
+            raise InputError(f"--{name}: {folder} is a file, not a folder")
     asked, chosen = parse_steps(steps), parse_stages(stages)
     check_budget(minutes, asked, chosen)
     check_start(start, asked)

@@ -10,17 +10,13 @@ from typer import Option
 Minutes = Annotated[float | None, Option(help="Budget of the whole run, in minutes.")]
 Steps = Annotated[str, Option(help="vae=100,clip=50,...: steps instead of a share of the minutes.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda or mps.")]
-Seed = Annotated[int, Option(min=0, help="Of all randomness.")]
+Seed = Annotated[int, Option(help="Of all randomness.")]
 Images = Annotated[
     int | None,
-    Option(min=64, help="Scenes to render; if not given, 600 a minute, 96,000 at most."),
+    Option(help="Scenes to render; if not given, 600 a minute, 96,000 at most."),
 ]
-Run = Annotated[
-    Path, Option(file_okay=False, help="Folder of this run's cache, checkpoints and log.")
-]
-Data = Annotated[
-    Path, Option(file_okay=False, help="Folder that gets tiny-sd, tiny-clip and judge.")
-]
+Run = Annotated[Path, Option(help="Folder of this run's cache, checkpoints and log.")]
+Data = Annotated[Path, Option(help="Folder that gets tiny-sd, tiny-clip and judge.")]
 Start = Annotated[
     Path | None,
     Option(

@@ -111,7 +111,7 @@ class Judge(nn.Module):
         return scores, torch.cat([e for _, e in parts]).cpu()
 
     def probabilities(self, images) -> dict[str, np.ndarray]:
-        """Per label, float (n, classes) in the config's order; ``images`` as :func:`as_pixels`'s."""
+        """Per label, float (n, classes) in the config's order; images as :func:`as_pixels`'s."""
         return {name: s.softmax(-1).numpy() for name, s in self._run(images)[0].items()}
 
     def read(self, images) -> dict[str, list[str]]:

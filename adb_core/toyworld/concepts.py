@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import io
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from PIL import Image
+import typer
 
+from ..pictures import png
+from ..system.commands import run_command
 from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_text
+from ..system.fingerprints import fingerprint
 from .portraits import PORTRAITS, Portrait
 from .render import render
 from .sampling import sample_pose
@@ -35,12 +36,6 @@ def photos(portrait: Portrait) -> list[tuple[Scene, int]]:
     ]
 
 
-def _png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def _write_one(folder: Path, portrait: Portrait) -> dict[str, str]:
     """Write one concept; return file name -> sha256."""
     (folder / "masks").mkdir(parents=True, exist_ok=True)
@@ -48,11 +43,14 @@ def _write_one(folder: Path, portrait: Portrait) -> dict[str, str]:
     for k, (scene, seed) in enumerate(photos(portrait), 1):
         drawn = render(scene, seed)
         for name, data in (
-            (f"{k:02d}.png", _png(drawn.image)),
-            (f"masks/{k:02d}.png", _png(drawn.masks["subject"].astype(np.uint8) * 255)),
+            (f"{k:02d}.png", png(drawn.image, optimize=True)),
+            (
+                f"masks/{k:02d}.png",
+                png(drawn.masks["subject"].astype(np.uint8) * 255, optimize=True),
+            ),
         ):
             atomic_write_bytes(folder / name, data)
-            sums[f"{portrait.name}/{name}"] = hashlib.sha256(data).hexdigest()
+            sums[f"{portrait.name}/{name}"] = fingerprint([data])
         entries.append(
             {
                 "image": f"{k:02d}.png",
@@ -75,9 +73,7 @@ def _write_one(folder: Path, portrait: Portrait) -> dict[str, str]:
             "license": LICENSE,
         },
     )
-    sums[f"{portrait.name}/concept.json"] = hashlib.sha256(
-        (folder / "concept.json").read_bytes()
-    ).hexdigest()
+    sums[f"{portrait.name}/concept.json"] = fingerprint([(folder / "concept.json").read_bytes()])
     return sums
 
 
@@ -96,8 +92,10 @@ def write_concepts(folder: Path) -> None:
     lines = [
         "# Bundled concepts",
         "",
-        "Individuals of the toy world that the tiny model never saw in pretraining. Recipes are tuned on the",
-        "tuning half only; the held-out half is for reporting. Written by `python -m adb_core.toyworld.concepts`;",
+        "Individuals of the toy world that the tiny model never saw in pretraining. Recipes are "
+        "tuned on the",
+        "tuning half only; the held-out half is for reporting. Written by "
+        "`python -m adb_core.toyworld.concepts`;",
         f"licence {LICENSE}.",
         "",
         "| name | category | half | looks |",
@@ -109,17 +107,14 @@ def write_concepts(folder: Path) -> None:
     atomic_write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m adb_core.toyworld.concepts", description=__doc__
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="the data folder (default: data)"
-    )
-    folder = parser.parse_args().data / "concepts"
+def main(
+    data: Annotated[Path, typer.Option(file_okay=False, help="The data folder.")] = Path("data"),
+) -> None:
+    """Write the bundled concepts again."""
+    folder = data / "concepts"
     write_concepts(folder)
-    print(f"wrote {len(PORTRAITS)} concepts to {folder}")
+    typer.echo(f"wrote {len(PORTRAITS)} concepts to {folder}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "concepts")

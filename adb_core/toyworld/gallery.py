@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
+from ..system.commands import run_command
 from .concepts import photos
 from .grammar import caption
 from .pen import ELEMENTS
@@ -123,18 +125,16 @@ def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
     return paths
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m adb_core.toyworld.gallery", description=__doc__
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/gallery"), help="folder for the sheets"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    for path in write_gallery(args.out, args.seed):
-        print(path)
+def main(
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the sheets.")] = Path(
+        "out/gallery"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 0,
+) -> None:
+    """Draw contact sheets of the world."""
+    for path in write_gallery(out, seed):
+        typer.echo(path)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "gallery")

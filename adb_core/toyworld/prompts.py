@@ -1,4 +1,4 @@
-"""The bundled prompt sets: ``{}`` stands for the concept ("[V] cat"), ``asks`` for what a judge can score.
+"""The bundled prompt sets: ``{}`` is the concept ("[V] cat"), ``asks`` what a judge can score.
 
 Six sets of growing complexity, named by how many things they ask for beyond the subject:
 place, accessory, relation and object (two things, for the judge scores both), sky. All are
@@ -8,9 +8,12 @@ photos. A seventh set asks for styles. ``python -m adb_core.toyworld.prompts`` w
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from ..system.commands import run_command
 from ..system.files import atomic_write_json
 from .grammar import (
     ACCESSORY_PHRASES,
@@ -89,22 +92,21 @@ def prompt_sets() -> dict[str, list[dict]]:
 
 
 def write_prompts(folder: Path) -> None:
+    """Write every bundled set, a JSON file each."""
     for name, entries in prompt_sets().items():
         data = {"name": name, "license": "Apache-2.0", "prompts": entries}
         atomic_write_json(folder / f"{name}.json", data)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m adb_core.toyworld.prompts", description=__doc__
-    )
-    parser.add_argument(
-        "--data", type=Path, default=Path("data"), help="the data folder (default: data)"
-    )
-    folder = parser.parse_args().data / "prompts"
+def main(
+    data: Annotated[Path, typer.Option(file_okay=False, help="The data folder.")] = Path("data"),
+) -> None:
+    """Write the bundled prompt sets again."""
+    folder = data / "prompts"
     write_prompts(folder)
-    print(f"wrote {', '.join(f'{n} ({len(e)})' for n, e in prompt_sets().items())} to {folder}")
+    sets = ", ".join(f"{name} ({len(entries)})" for name, entries in prompt_sets().items())
+    typer.echo(f"wrote {sets} to {folder}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "prompts")

@@ -102,7 +102,10 @@ def _object(p: Pen, scene: Scene, x: float, y: float, scale: float) -> None:
 def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
     pose = scene.pose
     flip = -1 if pose.flip else 1
-    frame = f"translate({at.x:.2f} {at.y:.2f}) rotate({pose.tilt:.2f}) scale({flip * at.scale:.3f} {at.scale:.3f})"
+    frame = (
+        f"translate({at.x:.2f} {at.y:.2f}) rotate({pose.tilt:.2f}) scale({flip * at.scale:.3f} "
+        f"{at.scale:.3f})"
+    )
     with p.group(f'transform="{frame}"'):
         start = p.mark()
         with p.on("subject"):
@@ -125,7 +128,8 @@ def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
             with (
                 p.on("object"),
                 p.group(
-                    f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale({at.object_scale:.3f})"'
+                    f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale('
+                    f'{at.object_scale:.3f})"'
                 ),
             ):
                 PUT[scene.object](p)

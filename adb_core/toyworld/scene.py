@@ -28,11 +28,16 @@ CATEGORIES = (
 )
 # Enough that every color has a word that is not far (at most 110 in RGB, by test).
 COLORS: dict[str, RGB] = {
-    "red": (214, 44, 44), "orange": (242, 136, 34), "yellow": (248, 212, 56), "green": (66, 164, 74),
-    "blue": (52, 108, 216), "purple": (132, 72, 190), "pink": (247, 152, 194), "brown": (122, 78, 46),
-    "white": (244, 243, 240), "black": (50, 50, 58), "gray": (142, 144, 148), "teal": (24, 138, 136),
-    "turquoise": (72, 216, 206), "navy": (28, 36, 112), "azure": (122, 196, 246), "lime": (178, 228, 60),
-    "olive": (134, 130, 44), "maroon": (126, 24, 52), "magenta": (222, 44, 158), "lavender": (186, 168, 238),
+    "red": (214, 44, 44), "orange": (242, 136, 34),
+    "yellow": (248, 212, 56), "green": (66, 164, 74),
+    "blue": (52, 108, 216), "purple": (132, 72, 190),
+    "pink": (247, 152, 194), "brown": (122, 78, 46),
+    "white": (244, 243, 240), "black": (50, 50, 58),
+    "gray": (142, 144, 148), "teal": (24, 138, 136),
+    "turquoise": (72, 216, 206), "navy": (28, 36, 112),
+    "azure": (122, 196, 246), "lime": (178, 228, 60),
+    "olive": (134, 130, 44), "maroon": (126, 24, 52),
+    "magenta": (222, 44, 158), "lavender": (186, 168, 238),
     "coral": (250, 132, 108), "cream": (250, 228, 180),
 }
 ACCESSORIES = ("hat", "crown", "scarf", "glasses", "balloon", "umbrella")
@@ -143,7 +148,8 @@ class Scene:
         _check("style", self.style, STYLES)
         if (self.relation is None) != (self.object is None):
             raise ValueError(
-                f"relation and object go together, got relation={self.relation!r} object={self.object!r}"
+                f"relation and object go together, got relation={self.relation!r} "
+                f"object={self.object!r}"
             )
 
 
@@ -230,7 +236,7 @@ def scene_from_dict(data: dict) -> Scene:
     )
 
 
-# ---------------------------------------------------------------- combinations held out of pretraining
+# ------------------------------------------------------------ combinations held out of pretraining
 
 HELD_OUT_SHARE = 8  # one combination in eight
 

@@ -54,7 +54,8 @@ def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) ->
         for k in range(-2, 3):
             y = cy + ry * k / 1.9
             p.band(
-                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} {y + 2:.2f}",
+                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} "
+                f"{y + 2:.2f}",
                 c,
                 2.1,
             )
@@ -174,7 +175,10 @@ def _face(
 
 def _sitting(p: Pen, i: Instance, rx: float, ry: float) -> None:
     """A sitting body with two feet."""
-    d = f"M{-rx * 0.62} {-2 * ry}C{-rx * 1.05} {-1.6 * ry} {-rx * 1.25} -1 {-rx * 0.8} 0H{rx * 0.8}C{rx * 1.25} -1 {rx * 1.05} {-1.6 * ry} {rx * 0.62} {-2 * ry}Z"
+    d = (
+        f"M{-rx * 0.62} {-2 * ry}C{-rx * 1.05} {-1.6 * ry} {-rx * 1.25} -1 {-rx * 0.8} 0"
+        f"H{rx * 0.8}C{rx * 1.25} -1 {rx * 1.05} {-1.6 * ry} {rx * 0.62} {-2 * ry}Z"
+    )
     _skin(p, i, d, (0, -ry, rx, ry))
     for s in (-1, 1):
         _skin(
@@ -277,8 +281,10 @@ def dog(p: Pen, i: Instance) -> Anchors:
     length = 12.5 * i.detail
     for s in (-1, 1):
         d = (
-            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} {hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
-            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} {hy - hr * 0.9}Z"
+            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} "
+            f"{hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
+            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} "
+            f"{hy - hr * 0.9}Z"
         )
         _skin(p, i, d, (0, 0, 1, 1), ear, False)
     eyes = Instance(i.primary, i.secondary, mark=i.mark)
@@ -415,11 +421,16 @@ def bird(p: Pen, i: Instance) -> Anchors:
         0.9,
     )
     d = (
-        f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
+        f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}"
+        f"C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
         f"A{hr} {hr} 0 0 0 {hx - hr} {hy}C{hx - hr} {by - h * 0.5} {-w} {by - h * 0.6} {-w} {by}Z"
     )
     _skin(p, i, d, (0, by, w, h * 1.1))
-    wing = f"M{-w * 0.75} {by - h * 0.1}C{-w * 0.3} {by - h * 0.5} {w * 0.35} {by - h * 0.3} {w * 0.4} {by + h * 0.1}C{w * 0.1} {by + h * 0.75} {-w * 0.6} {by + h * 0.6} {-w * 0.75} {by - h * 0.1}Z"
+    wing = (
+        f"M{-w * 0.75} {by - h * 0.1}C{-w * 0.3} {by - h * 0.5} {w * 0.35} {by - h * 0.3} "
+        f"{w * 0.4} {by + h * 0.1}C{w * 0.1} {by + h * 0.75} {-w * 0.6} {by + h * 0.6} "
+        f"{-w * 0.75} {by - h * 0.1}Z"
+    )
     _skin(p, i, wing, (0, 0, 1, 1), darken(i.primary, 0.18), False)
     _eyes(p, i, hx + 0.6, hy - 0.6, hr * 0.42, 0.95)
     _mark(p, i, -w * 0.12, by + h * 0.15)
@@ -448,7 +459,8 @@ def fish(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} {w * 0.3} {cy - h * 0.85}Z",
+        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} "
+        f"{w * 0.3} {cy - h * 0.85}Z",
         (0, 0, 1, 1),
         mix(i.primary, i.secondary, 0.35),
         False,
@@ -456,7 +468,8 @@ def fish(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}L{w * 0.25} {cy + h * 0.9}Z",
+        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}"
+        f"L{w * 0.25} {cy + h * 0.9}Z",
         (0, 0, 1, 1),
         mix(i.primary, i.secondary, 0.35),
         False,
@@ -585,7 +598,11 @@ def car(p: Pen, i: Instance) -> Anchors:
     w, h = 17.5 * i.width, 9.5 * i.height
     ch = 10.0 * i.head
     y0 = -4.5 - h
-    cabin = f"M{-w * 0.55} {y0 + 1}L{-w * 0.36} {y0 - ch}Q{-w * 0.34} {y0 - ch - 1} {-w * 0.25} {y0 - ch - 1}H{w * 0.28}Q{w * 0.36} {y0 - ch - 1} {w * 0.42} {y0 - ch}L{w * 0.64} {y0 + 1}Z"
+    cabin = (
+        f"M{-w * 0.55} {y0 + 1}L{-w * 0.36} {y0 - ch}"
+        f"Q{-w * 0.34} {y0 - ch - 1} {-w * 0.25} {y0 - ch - 1}H{w * 0.28}"
+        f"Q{w * 0.36} {y0 - ch - 1} {w * 0.42} {y0 - ch}L{w * 0.64} {y0 + 1}Z"
+    )
     _skin(p, i, cabin, (0, y0 - ch / 2, w * 0.6, ch / 2), pattern=i.pattern in ("half", "checks"))
     p.path(
         f"M{-w * 0.4} {y0 - 0.6}L{-w * 0.27} {y0 - ch + 1.2}H{w * 0.27}L{w * 0.46} {y0 - 0.6}Z",
@@ -593,7 +610,11 @@ def car(p: Pen, i: Instance) -> Anchors:
         darken(i.primary, 0.5),
         0.8,
     )
-    d = f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}Q{-w} -3.4 {-w} -5Z"
+    d = (
+        f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}"
+        f"Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}"
+        f"Q{-w} -3.4 {-w} -5Z"
+    )
     _skin(p, i, d, (-1, y0 + h / 2, w, h / 2 + 1))
     p.path(ellipse(w * 0.88, y0 + h * 0.42, 1.9, 1.7), (255, 240, 160), (120, 90, 20), 0.6)
     p.path(rounded(-w - 0.6, y0 + h * 0.3, 2.4, 2.6, 0.6), (220, 50, 46))
@@ -657,10 +678,16 @@ def mug(p: Pen, i: Instance) -> Anchors:
     w, h = 10.8 * i.width, 23 * i.height
     e = 2.8
     r = 6.2 * i.detail
-    hd = f"M{w * 0.9} {-h * 0.78}C{w + r * 1.7} {-h * 0.9} {w + r * 1.7} {-h * 0.16} {w * 0.86} {-h * 0.22}"
+    hd = (
+        f"M{w * 0.9} {-h * 0.78}C{w + r * 1.7} {-h * 0.9} {w + r * 1.7} {-h * 0.16} {w * 0.86} "
+        f"{-h * 0.22}"
+    )
     p.line(hd, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 5.0)
     p.band(hd, i.primary, 2.9)
-    d = f"M{-w} {-h}L{-w * 0.88} -3Q{-w * 0.86} 0 {-w * 0.6} 0H{w * 0.6}Q{w * 0.86} 0 {w * 0.88} -3L{w} {-h}Z"
+    d = (
+        f"M{-w} {-h}L{-w * 0.88} -3Q{-w * 0.86} 0 {-w * 0.6} 0H{w * 0.6}"
+        f"Q{w * 0.86} 0 {w * 0.88} -3L{w} {-h}Z"
+    )
     _skin(p, i, d, (0, -h * 0.48, w, h * 0.5))
     p.path(ellipse(0, -h, w, e), lighten(i.primary, 0.35), darken(i.primary, 0.6), 1.1)
     p.path(ellipse(0, -h + 0.5, w * 0.78, e * 0.62), (94, 56, 34))
@@ -681,10 +708,17 @@ def teapot(p: Pen, i: Instance) -> Anchors:
     w, h = 12.0 * i.width, 19.0 * i.height
     cy = -h * 0.5 - 0.8
     r = 7.0 * i.detail
-    hd = f"M{-w * 0.8} {cy - h * 0.28}C{-w - r * 1.5} {cy - h * 0.5} {-w - r * 1.4} {cy + h * 0.4} {-w * 0.82} {cy + h * 0.2}"
+    hd = (
+        f"M{-w * 0.8} {cy - h * 0.28}C{-w - r * 1.5} {cy - h * 0.5} {-w - r * 1.4} {cy + h * 0.4} "
+        f"{-w * 0.82} {cy + h * 0.2}"
+    )
     p.line(hd, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 4.8)
     p.band(hd, i.primary, 2.8)
-    spout = f"M{w * 0.7} {cy + h * 0.3}C{w + 5} {cy + h * 0.2} {w + 2} {cy - h * 0.2} {w + r} {cy - h * 0.52}L{w + r + 3.4} {cy - h * 0.36}C{w + 8} {cy} {w + 8} {cy + h * 0.3} {w * 0.7} {cy + h * 0.42}Z"
+    spout = (
+        f"M{w * 0.7} {cy + h * 0.3}C{w + 5} {cy + h * 0.2} {w + 2} {cy - h * 0.2} {w + r} "
+        f"{cy - h * 0.52}L{w + r + 3.4} {cy - h * 0.36}"
+        f"C{w + 8} {cy} {w + 8} {cy + h * 0.3} {w * 0.7} {cy + h * 0.42}Z"
+    )
     _skin(p, i, spout, (0, 0, 1, 1), None, False)
     _skin(p, i, ellipse(0, cy, w, h * 0.5), (0, cy, w, h * 0.5))
     p.path(
@@ -724,14 +758,18 @@ def mushroom(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z",
+        f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}"
+        f"C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z",
         (0, 0, 1, 1),
         tone,
         False,
     )
     y = -stem + 2.4
     p.path(ellipse(0, y - 0.4, w * 0.82, 2.8), darken(tone, 0.25), darken(tone, 0.55), 0.8)
-    d = f"M{-w} {y}C{-w * 1.05} {y - h * 1.35 * i.detail} {w * 1.05} {y - h * 1.35 * i.detail} {w} {y}Q0 {y - 3.4} {-w} {y}Z"
+    d = (
+        f"M{-w} {y}C{-w * 1.05} {y - h * 1.35 * i.detail} {w * 1.05} {y - h * 1.35 * i.detail} "
+        f"{w} {y}Q0 {y - 3.4} {-w} {y}Z"
+    )
     _skin(p, i, d, (0, y - h * 0.5, w, h * 0.55))
     look = Instance(tone, i.secondary, mark=i.mark)
     _face(p, look, 0, -stem * 0.52, 3.2, 0.9, 3.2)
@@ -753,7 +791,8 @@ def cactus(p: Pen, i: Instance) -> Anchors:
     arm = 8.0 * i.detail
     for s, y, up in ((-1, -h * 0.36, 7.5), (1, -h * 0.5, 8.5)):
         d = (
-            f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
+            f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}"
+            f"A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
             f"V{y}Q{s * (w + arm + r * 0.4)} {y + r} {s * (w + arm - r)} {y + r}H{s * w * 0.7}Z"
         )
         _skin(p, i, d, (s * (w + arm * 0.6), y, arm, 8), pattern=i.pattern in ("half",))

@@ -1,4 +1,4 @@
-"""The picture that a perfect model would draw: this individual, in the scene that a prompt asks for.
+"""The picture that a perfect model would draw: this individual, in the scene of a prompt.
 
 The world knows it exactly, so every score can stand beside its ceiling.
 """
