@@ -24,7 +24,7 @@ DRAWINGS = {"toyworld/subjects.py", "toyworld/props.py", "toyworld/places.py"}
 DRAWN = {
     "toyworld/pen.py": {"gradient"},
     "toyworld/portraits.py": {"_who"},
-    "toyworld/subjects.py": {"_pattern", "_face", "cat", "dog", "fish", "robot"},
+    "toyworld/subjects.py": {"_pattern", "_face", "bird", "cat", "dog", "fish", "robot"},
 }
 CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 

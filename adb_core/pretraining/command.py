@@ -17,7 +17,6 @@ from .run import STAGES, TRAINED, Pretraining, image_count
 from .settings import Place
 from .write import FOLDERS
 
-
 ALL_STAGES = ",".join(STAGES)
 
 
