@@ -1,25 +1,24 @@
-"""Tokenizer, CLIP, judge, map read-out and the arithmetic of the evaluation. Tiny budgets, no bars."""
+"""Tokenizer, CLIP, judge, map read-out and the evaluation. Tiny budgets, no bars."""
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from typer.testing import CliRunner
 
-from adb_core.tinymodel import (
-    card,
-    checks,
-    clip,
-    degrade,
-    evaluate,
-    judge_training,
-    maps,
-    scores,
-)
+from adb_core.pretraining import clip as clip_training, families, judge as judge_training
+from adb_core.pretraining.record import training_record
+from adb_core.pretraining.settings import Budget, Fit, Place
+from adb_core.system.commands import command_app
+from adb_core.tinymodel import card, checks, clip, degrade, evaluate, maps, pipeline, relatives
+from adb_core.tinymodel.card_tables import count_parameters
 from adb_core.tinymodel.judge import Judge, as_pixels
+from adb_core.tinymodel.measures import attributes, pointing
+from adb_core.tinymodel.pixels import to_pixels
 from adb_core.tinymodel.tokenizer import MAX_LENGTH, build_tokenizer, encode, learn_merges
 from adb_core.toyworld.grammar import STOP_WORDS, captions, plain_caption, vocabulary
 from adb_core.toyworld.scene import CATEGORIES, LABELS, Instance, Scene
@@ -181,7 +180,7 @@ def test_text_encoder_equals_clip(tiny_clip, tokenizer):
 
 
 def test_pipeline_text_encoder_equals_clip(data_dir, tiny_clip, tokenizer):
-    pipe = evaluate.load_pipe(data_dir / "tiny-sd", "cpu")
+    pipe = pipeline.load_pipe(data_dir / "tiny-sd", "cpu")
     states, _ = pipe.encode_prompt("a photo of a cat on the moon", "cpu", 1, False)
     with torch.no_grad():
         ids = encode(tokenizer, ["a photo of a cat on the moon"])
@@ -205,7 +204,7 @@ def test_token_patch_similarity_equals_loops():
                 if content[i, k]
             ]
             expected[i, j] = np.mean(best) if best else 0
-    found = clip.token_patch_similarity(
+    found = clip_training.token_patch_similarity(
         torch.tensor(words), torch.tensor(content), torch.tensor(patches)
     )
     torch.testing.assert_close(found, torch.tensor(expected))
@@ -220,12 +219,12 @@ def test_contrastive_loss_equals_loops_and_skips_equal_captions():
         allowed = [j for j in range(3) if j == i or not same[i, j]]
         terms.append(-logits[i, i] + np.log(sum(np.exp(logits[i, j]) for j in allowed)))
         terms.append(-logits[i, i] + np.log(sum(np.exp(logits[j, i]) for j in allowed)))
-    found = clip.contrastive_loss(torch.tensor(logits), torch.tensor(same))
+    found = clip_training.contrastive_loss(torch.tensor(logits), torch.tensor(same))
     torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
 
 
 def test_content_words(tokenizer):
-    table = clip.content_table(tokenizer)
+    table = clip_training.content_table(tokenizer)
     ids = encode(tokenizer, ["a photo of a cat on the beach"])[0]
     said = [tokenizer.decode([i]) for i in ids[table[ids]]]
     assert said == ["photo", "cat", "beach"]
@@ -241,7 +240,7 @@ def test_image_processor_without_torchvision(data_dir):
         pixels = torch.as_tensor(
             np.asarray(processor(list(pictures), return_tensors="np")["pixel_values"])
         )
-        torch.testing.assert_close(pixels, clip.to_pixels(pictures), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(pixels, to_pixels(pictures), atol=1e-5, rtol=1e-5)
 
 
 def test_clip_trains_a_few_steps(tmp_path, tokenizer):
@@ -249,28 +248,17 @@ def test_clip_trains_a_few_steps(tmp_path, tokenizer):
         images = _pictures(8)
         captions = [(f"a photo of a {c}", f"a {c}") for c in CATEGORIES[:8]]
 
-    model, _, _ = clip.train_clip(
-        FakeCache,
-        run_dir=tmp_path,
-        seed=0,
-        device="cpu",
-        steps=3,
-        settings=clip.Fit("clip", lr=1e-3, batch=4),
-    )
-    again, _, _ = clip.train_clip(
-        FakeCache,
-        run_dir=tmp_path,
-        seed=0,
-        device="cpu",
-        steps=3,
-        settings=clip.Fit("clip", lr=1e-3, batch=4),
-    )  # finished: loads
-    for a, b in zip(model.parameters(), again.parameters()):
+    how = {
+        "place": Place(tmp_path, 0, "cpu"),
+        "budget": Budget(steps=3),
+        "settings": Fit("clip", lr=1e-3, batch=4),
+    }
+    model, _, _ = clip_training.train_clip(FakeCache, **how)
+    again, _, _ = clip_training.train_clip(FakeCache, **how)  # finished: loads
+    for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
-    top1 = clip.retrieval_top1(
-        model, tokenizer, FakeCache.images, [c[0] for c in FakeCache.captions]
-    )
-    assert 0 <= top1 <= 1
+    found = clip.retrieval(model, tokenizer, FakeCache.images, [c[0] for c in FakeCache.captions])
+    assert all(0 <= share <= 1 for share in found.values()) and len(found) == 2
 
 
 # ---------------------------------------------------------------- judge
@@ -372,20 +360,20 @@ def test_attribute_loss_leaves_out_unknown_colors():
 
 def test_families_differ_within_and_repeat():
     for number in range(20):
-        family = judge_training.make_family(number, seed=5)
-        assert family == judge_training.make_family(number, seed=5)
-        assert len({scene.instance for scene in family}) == len(family) == judge_training.FAMILY
+        family = families.make_family(number, seed=5)
+        assert family == families.make_family(number, seed=5)
+        assert len({scene.instance for scene in family}) == len(family) == families.FAMILY
         assert len({(scene.category, scene.instance.primary) for scene in family}) == 1
         assert family[0].instance.pattern != "plain"
 
 
-@pytest.mark.parametrize("trait", judge_training.TRAITS)
+@pytest.mark.parametrize("trait", relatives.TRAITS)
 def test_a_near_miss_differs_in_one_trait_alone(trait):
     from adb_core.toyworld.scene import color_distance, labels
 
     for seed in range(30):
-        first = judge_training.make_family(seed, 1)[0].instance
-        other = judge_training.changed(first, trait, np.random.default_rng(seed))
+        first = families.make_family(seed, 1)[0].instance
+        other = relatives.changed(first, trait, np.random.default_rng(seed))
         one, two = (labels(Scene("cat", i)) for i in (first, other))
         differ = {name for name in one if one[name] != two[name]}
         if trait == "second color":
@@ -399,7 +387,7 @@ def test_a_near_miss_differs_in_one_trait_alone(trait):
 def test_round_trips_stand_for_first_views_alone():
     images = np.zeros((2, 3, 4, 8, 8, 3), np.uint8)
     labels = np.zeros((2, 3, 4, len(LABELS)), np.int64)
-    kin = judge_training.Families(images, labels)
+    kin = families.Families(images, labels)
     softened = np.full((2, 3, 8, 8, 3), 7, np.uint8)
     drawn = [
         judge_training.draw_individuals(kin, np.random.default_rng(k), softened)[0]
@@ -442,9 +430,9 @@ def test_judge_trains_a_few_steps(tmp_path):
         images = _pictures(6)
         labels = np.zeros((6, len(LABELS)), np.int64)
 
-    judge = judge_training.train_judge(
-        cache=FakeCache, run_dir=tmp_path, seed=0, device="cpu", steps=2, families=2, workers=1
-    )
+    kin = families.build_families(tmp_path / "families", count=2, seed=0, workers=1)
+    place, budget = Place(tmp_path, 0, "cpu"), Budget(steps=2)
+    judge = judge_training.train_judge(FakeCache, kin, place=place, budget=budget)
     assert judge.identity(_pictures(1)).shape == (1, 64)
 
 
@@ -452,7 +440,7 @@ def test_judge_trains_a_few_steps(tmp_path):
 
 
 def test_maps_sum_to_one_leave_outputs_and_processors_alone(data_dir):
-    unet = evaluate.load_pipe(data_dir / "tiny-sd", "cpu").unet
+    unet = pipeline.load_pipe(data_dir / "tiny-sd", "cpu").unet
     before = dict(unet.attn_processors)
     states, latents, at = (
         torch.randn(2, 7, 128),
@@ -473,61 +461,35 @@ def test_maps_sum_to_one_leave_outputs_and_processors_alone(data_dir):
     assert unet.attn_processors == before
 
 
-# ---------------------------------------------------------------- arithmetic of the evaluation
+# ---------------------------------------------------------------- what is measured, and how
 
 
-@few
-@given(
-    st.lists(st.integers(0, 5), min_size=1, max_size=20),
-    st.lists(st.integers(0, 5), min_size=1, max_size=20),
-)
-def test_auc_equals_counting(positives, negatives):
-    wins = sum((p > n) + 0.5 * (p == n) for p in positives for n in negatives)
-    assert scores.auc(np.array(positives), np.array(negatives)) == pytest.approx(
-        wins / len(positives) / len(negatives)
-    )
-
-
-@few
-@given(st.integers(0, 500), st.integers(0, 500))
-def test_wilson_holds_the_share(hits, misses):
-    low, high = scores.wilson(hits, hits + misses)
-    assert 0 <= low <= high <= 1
-    if hits + misses:
-        assert low - 1e-9 <= hits / (hits + misses) <= high + 1e-9
-
-
-def test_wilson_and_psnr_by_hand():
-    assert scores.wilson(95, 100) == pytest.approx((0.8882, 0.9785), abs=1e-3)
-    black = np.zeros((1, 4, 4, 3), np.uint8)
-    assert scores.psnr(black, black + 10)[0] == pytest.approx(20 * np.log10(25.5))
-
-
-def test_pointing_by_hand():
-    mask = np.zeros((64, 64), bool)
-    mask[0:4, 0:4] = True  # the whole cell (0, 0)
-    mask[0:2, 4:6] = True  # a quarter of cell (0, 1)
-    mask[4, 4:7] = True  # three of sixteen pixels of cell (1, 1)
+def test_pointing_counts_hits_and_chances_by_hand():
+    scene = Scene("cat", FULL_SCENE.instance, place="sea")
+    tokens = {name: at for name, (at, _, _) in pointing.pointing_words(scene).items()}
+    subject = np.zeros((128, 128), bool)
+    subject[0:8, 0:8] = True  # the whole cell (0, 0)
+    subject[0:4, 8:12] = True  # a quarter of cell (0, 1)
+    subject[8, 8:14] = True  # six of 64 pixels of cell (1, 1)
+    nothing = np.zeros_like(subject)
+    drawn = SimpleNamespace(masks={"subject": subject, "accessory": nothing, "object": nothing})
     for cell, on in {(0, 0): True, (0, 1): True, (1, 1): False, (9, 9): False}.items():
-        word_map = np.zeros((16, 16))
-        word_map[cell] = 1
-        assert scores.pointing_hit(word_map, mask) == (on, 2 / 256)
-        assert scores.pointing_hit(word_map, mask, inside=False) == (not on, 254 / 256)
-
-
-def test_thin_elements_can_be_hit():
-    mask = np.zeros((64, 64), bool)
-    mask[10, 8:14] = True  # a line: 4 pixels in cell (2, 2), 2 in (2, 3)
-    mask[10, 8] = False  # now 3 and 2, both under a quarter
-    assert np.argwhere(scores.cells_on(mask)).tolist() == [[2, 2]]
-    assert not scores.cells_on(np.zeros((64, 64), bool)).any()
+        maps = np.zeros((1, 3, 40, 16, 16))
+        maps[(0, slice(None), slice(None), *cell)] = 1
+        rows = {r.what: r for r in pointing.measure_pointing([scene], [drawn], maps)}
+        inside = rows["category word on the subject"]
+        outside = rows["place word off subject, accessory and object"]
+        assert (inside.value, inside.count, inside.chance) == (on, 3, 2 / 256)
+        assert (outside.value, outside.count, outside.chance) == (not on, 3, 254 / 256)
+        assert rows["second object's word on it"].count == 0
+    assert set(tokens) == {"category", "place"}
 
 
 def test_pointing_words_are_the_right_tokens(tokenizer):
     ids = tokenizer(plain_caption(FULL_SCENE)).input_ids
     words = {
         name: tokenizer.decode([ids[token]])
-        for name, (token, _, _) in evaluate.pointing_words(FULL_SCENE).items()
+        for name, (token, _, _) in pointing.pointing_words(FULL_SCENE).items()
     }
     assert words == {
         "category": "cat",
@@ -548,7 +510,9 @@ def test_judge_rows_count_only_what_was_asked():
     }
     rows = {
         r.what: r
-        for r in evaluate.judge_rows("g", read, scenes, evaluate.GENERATED_BARS, asked_only=True)
+        for r in attributes.judge_rows(
+            "g", read, scenes, attributes.GENERATED_BARS, asked_only=True
+        )
     }
     assert (rows["category"].value, rows["category"].count, rows["category"].passed) == (
         0.5,
@@ -562,30 +526,25 @@ def test_judge_rows_count_only_what_was_asked():
 # ---------------------------------------------------------------- the command
 
 
-def test_evaluate_end_to_end(data_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "QUICK", evaluate.Counts(4, 4, 28, 2, 4, 1))
-    monkeypatch.setattr(evaluate, "STEPS", 2)
+def command(*arguments):
+    app = command_app(evaluate.main, "evaluate")
+    return CliRunner().invoke(app, [str(word) for word in arguments])
+
+
+def test_evaluate_end_to_end(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "QUICK", evaluate.Counts(4, 4, 4, 2, 4, 1))
+    monkeypatch.setattr(pipeline, "STEPS", 2)
     first = {
         "command": "first command",
         "hardware": "a machine",
         "stages": {"unet": {"steps": 10, "seconds": 60.0, "batch": 8, "seed": 0}},
     }
     (data_dir / "tiny-sd" / card.RECORD).write_text(json.dumps([first]))
-    code = evaluate.main(
-        [
-            "--data",
-            str(data_dir),
-            "--quick",
-            "--json",
-            str(tmp_path / "out/e.json"),
-            "--device",
-            "cpu",
-            "--card",
-        ]
-    )
-    assert code == 1  # random weights pass no bar
-    said = capsys.readouterr().out
-    assert "category word on the subject" in said and "FAIL" in said
+    numbers = tmp_path / "out/e.json"
+    where = ["--data", data_dir, "--json", numbers, "--device", "cpu"]
+    result = command("--quick", "--card", *where)
+    assert result.exit_code == 1  # random weights pass no bar
+    assert "category word on the subject" in result.stdout and "FAIL" in result.stdout
     results = json.loads((tmp_path / "out/e.json").read_text())
     assert {row["group"] for row in results["rows"]} >= {
         "VAE",
@@ -622,20 +581,20 @@ def test_record_of_training_puts_the_earlier_run_first(tmp_path):
     )
     (tmp_path / "start/tiny-sd").mkdir(parents=True)
     (tmp_path / "start/tiny-sd" / card.RECORD).write_text(json.dumps([{"command": "first"}]))
-    both = card.training_record(tmp_path / "run", tmp_path / "start")
+    both = training_record(tmp_path / "run", tmp_path / "start")
     assert both[0] == {"command": "first"}
-    assert (
-        both[1]["command"] == "python -m adb_core.tinymodel.pretrain --from data --steps decoder=5"
-    )
-    assert len(card.training_record(tmp_path / "run")) == 1
+    assert both[1]["command"] == "python -m adb_core.pretraining --from data --steps decoder=5"
+    assert len(training_record(tmp_path / "run")) == 1
+    other = training_record(tmp_path / "run", patch_weight=0.1)[0]["command"]
+    assert other == "python -m adb_core.pretraining --patch-weight 0.1 --steps decoder=5"
     with pytest.raises(FileNotFoundError, match="no finished stage"):
-        card.training_record(tmp_path / "none")
+        training_record(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
     "harm", ["no folder", "no index", "truncated", "missing", "no part", "bad json"]
 )
-def test_bad_model_folder_is_one_line_and_code_2(data_dir, tmp_path, capsys, harm):
+def test_bad_model_folder_is_one_line_and_code_2(data_dir, tmp_path, harm):
     data = tmp_path / "data"
     shutil.copytree(data_dir, data)
     weights = next((data / "tiny-sd/unet").glob("*.safetensors"))
@@ -653,15 +612,13 @@ def test_bad_model_folder_is_one_line_and_code_2(data_dir, tmp_path, capsys, har
         (data / "tiny-sd/unet/config.json").write_text("{")
     with pytest.raises(checks.BadFolder):
         checks.check_model_folder(data / "tiny-sd")
-    assert evaluate.main(["--data", str(data), "--quick", "--json", str(tmp_path / "e.json")]) == 2
-    captured = capsys.readouterr()
-    assert (
-        captured.err.startswith("error: ") and captured.err.count("\n") == 1 and captured.out == ""
-    )
+    result = command("--data", data, "--quick", "--json", tmp_path / "e.json")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith("evaluate: ") and result.stderr.count("\n") == 1
 
 
 def test_card_counts_parameters(data_dir):
     judge = Judge()
-    assert card.count_parameters(data_dir / "judge/judge.safetensors") == sum(
+    assert count_parameters(data_dir / "judge/judge.safetensors") == sum(
         v.numel() for v in judge.state_dict().values()
     )

@@ -193,10 +193,10 @@ def test_minutes_are_planned_once_and_obeyed_after_a_stop(tmp_path, saving_alway
     ticks = itertools.count()  # a clock of its own: 1 ms a look, however busy the machine is
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
     with pytest.raises(Stop):
-        run_fit(tmp_path, minutes=0.004, loss_hook=stop_at(27))
+        run_fit(tmp_path, minutes=0.003, loss_hook=stop_at(27))
     plan = json.loads((tmp_path / "toy/plan.json").read_text())
     assert plan["steps"] > 27
-    report, _ = run_fit(tmp_path, minutes=0.004)
+    report, _ = run_fit(tmp_path, minutes=0.003)
     assert report.steps == plan["steps"]
 
 

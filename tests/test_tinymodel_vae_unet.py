@@ -185,7 +185,7 @@ def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):
         unet(torch.randn(3, 16, 16, 16), torch.tensor([5, 500, 900]), torch.randn(3, 7, 128))
         apart = alignment(states)
     apart.backward()
-    assert 0 < float(apart) < 2 and not layer._forward_hooks
+    assert 0 < apart.item() < 2 and not layer._forward_hooks
     assert layer.proj_out.weight.grad.abs().sum() > 0 and unet.conv_out.weight.grad is None
 
 

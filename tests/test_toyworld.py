@@ -7,12 +7,10 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from adb_core.toyworld import concepts, grammar, portraits, prompts, scene
@@ -220,7 +218,8 @@ def test_the_same_bytes_in_another_process():
     code = (
         "import numpy as np, hashlib; from adb_core.toyworld.sampling import sample_scene; "
         "from adb_core.toyworld.render import render; "
-        "print(hashlib.sha256(b''.join(render(sample_scene(np.random.default_rng(k)), k).image.tobytes() for k in range(5))).hexdigest())"
+        "print(hashlib.sha256(b''.join(render(sample_scene(np.random.default_rng(k)), k)"
+        ".image.tobytes() for k in range(5))).hexdigest())"
     )
     here = hashlib.sha256(
         b"".join(
