@@ -2,8 +2,23 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# The weights, judge, concepts and prompts of the world that is drawn now; laid out as data/.
+NEXT = ROOT / "data/next"
+
+
+@pytest.fixture(scope="module")
+def next_data():
+    """``data/next`` as the bundled data; skips where it is not there yet."""
+    if not (NEXT / "tiny-sd").is_dir():
+        pytest.skip("data/next/tiny-sd is not there: weights of the world that is drawn now")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADB_DATA", str(NEXT))
+        yield NEXT
 
 
 def _no_gpu() -> bool:

@@ -393,6 +393,19 @@ def test_prompt_sets_ask_for_what_they_say(tmp_path):
         assert set(words) <= {asks.get(label) for asks in asked}, label
 
 
+def test_concepts_and_prompts_on_disk_are_these(next_data, tmp_path):
+    """The bundled ones are what the two commands write, byte for byte."""
+    concepts.write_concepts(tmp_path / "concepts")
+    prompts.write_prompts(tmp_path / "prompts")
+    for name in ("concepts", "prompts"):
+        mine, theirs = (
+            {p.relative_to(root): p.read_bytes() for p in (root / name).rglob("*") if p.is_file()}
+            for root in (tmp_path, next_data)
+        )
+        assert mine.keys() == theirs.keys()
+        assert [str(p) for p in mine if mine[p] != theirs[p]] == []
+
+
 def test_the_true_picture_of_every_prompt_is_the_concept_in_that_scene():
     from adb_core.toyworld.truth import true_picture, true_scene
 
