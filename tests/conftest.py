@@ -11,14 +11,19 @@ ROOT = Path(__file__).resolve().parent.parent
 NEXT = ROOT / "data/next"
 
 
-@pytest.fixture(scope="module")
-def next_data():
-    """``data/next`` as the bundled data; skips where it is not there yet."""
+@pytest.fixture(scope="session")
+def next_folder():
+    """``data/next``; skips where it is not there yet."""
     if not (NEXT / "tiny-sd").is_dir():
         pytest.skip("data/next/tiny-sd is not there: weights of the world that is drawn now")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ADB_DATA", str(NEXT))
-        yield NEXT
+    return NEXT
+
+
+@pytest.fixture
+def next_data(next_folder, monkeypatch):
+    """``data/next`` as the bundled data."""
+    monkeypatch.setenv("ADB_DATA", str(next_folder))
+    return next_folder
 
 
 def _no_gpu() -> bool:

@@ -31,7 +31,7 @@ VIEWS = 4  # drawn pictures of each concept for identity
 pytestmark = pytest.mark.usefixtures("next_data")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def names(next_data) -> list[str]:
     return [name for half in ("tuning", "held_out") for name in bundled_concepts()[half]]
 

@@ -2,7 +2,7 @@
 
 The exact numbers come from ``python -m adb_core.tinymodel.evaluate``; the bars here are loose,
 so that they hold on any processor and still fail if a weight file is swapped or spoiled. What is
-measured on drawn pictures needs weights of the world that is drawn now: conftest's ``next_data``.
+measured on drawn pictures needs weights of the world that is drawn now: conftest's ``next_folder``.
 """
 
 import shutil
@@ -34,8 +34,8 @@ def models():
 
 
 @pytest.fixture(scope="module")
-def next_models(next_data):
-    return load_models(next_data, "cpu")
+def next_models(next_folder):
+    return load_models(next_folder, "cpu")
 
 
 def test_all_weights_together_are_small_half_precision_and_no_pickle():
@@ -92,7 +92,7 @@ def test_text_encoder_is_the_clip_text_tower(models):
 
 
 def test_it_draws_what_it_is_asked_for(next_models):
-    scenes = held_out_scenes(28, seed=5)
+    scenes = held_out_scenes(16, seed=5)
     rows, made = measure_generation(next_models, scenes, seed=5, guidance=GUIDANCE)
     found = {row.what: row.value for row in rows}
     assert (
