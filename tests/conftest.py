@@ -2,8 +2,28 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# The weights, judge, concepts and prompts of the world that is drawn now; laid out as data/.
+NEXT = ROOT / "data/next"
+
+
+@pytest.fixture(scope="session")
+def next_folder():
+    """``data/next``; skips where it is not there yet."""
+    if not (NEXT / "tiny-sd").is_dir():
+        pytest.skip("data/next/tiny-sd is not there: weights of the world that is drawn now")
+    return NEXT
+
+
+@pytest.fixture
+def next_data(next_folder, monkeypatch):
+    """``data/next`` as the bundled data."""
+    monkeypatch.setenv("ADB_DATA", str(next_folder))
+    return next_folder
 
 
 def _no_gpu() -> bool:

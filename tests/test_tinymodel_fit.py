@@ -18,6 +18,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from adb_core.pretraining import cache as cache_module, fit as loop
+from adb_core.pretraining.cache import Renders
+from adb_core.pretraining.ema import Ema
+from adb_core.pretraining.fit import fit
+from adb_core.pretraining.randomness import step_rng, torch_generator
+from adb_core.pretraining.settings import Budget, Fit, FitError, Place, lr_factor
+from adb_core.pretraining.stage_files import unpack
 from adb_core.system import files
 from adb_core.system.files import (
     DiskFull,
@@ -25,9 +32,6 @@ from adb_core.system.files import (
     atomic_write_text,
     recover_folder,
 )
-from adb_core.tinymodel import cache as cache_module
-from adb_core.tinymodel import fit as loop
-from adb_core.tinymodel.fit import Fit, FitError, fit, step_rng, torch_generator
 
 SETTINGS = Fit("toy", lr=1e-2, batch=7, warmup=3, ema=0.99)
 
@@ -39,7 +43,7 @@ def make_module(width: int = 5) -> nn.Module:
     )
 
 
-def run_fit(run_dir, module=None, steps=40, settings=SETTINGS, loss_hook=None, **more):
+def run_fit(run_dir, module=None, steps=40, minutes=None, settings=SETTINGS, loss_hook=None):
     module = module or make_module()
 
     def loss_fn(step, rng):
@@ -49,20 +53,10 @@ def run_fit(run_dir, module=None, steps=40, settings=SETTINGS, loss_hook=None, *
         loss = (module(x) - x[:, :2]).square().mean()
         return loss, {"scale": x.abs().mean()}
 
-    budget = {} if "minutes" in more else {"steps": steps}
-    report = fit(
-        settings,
-        {"net": module},
-        loss_fn,
-        run_dir=run_dir,
-        seed=3,
-        device="cpu",
-        bf16=False,
-        progress=False,
-        **budget,
-        **more,
-    )
-    return report, module
+    budget = Budget(steps=steps) if minutes is None else Budget(minutes=minutes)
+    place = Place(run_dir, 3, "cpu", bf16=False)
+    modules = {"net": module}
+    return fit(settings, modules, loss_fn, place=place, budget=budget, progress=False), module
 
 
 def final(run_dir) -> dict[str, torch.Tensor]:
@@ -119,7 +113,7 @@ import sys, time
 sys.path[:0] = [{root!r}, {tests!r}]
 import torch
 torch.set_num_threads(1)
-from adb_core.tinymodel import fit as loop
+from adb_core.pretraining import fit as loop
 import test_tinymodel_fit as t
 loop.SAVE_EVERY = 0.0
 print("ready", flush=True)
@@ -139,7 +133,7 @@ def start_child(run: Path) -> subprocess.Popen:
 
 
 def test_sigkill_at_a_random_moment_changes_nothing(tmp_path):
-    for attempt in range(2):
+    for _ in range(2):
         child = start_child(tmp_path / "killed")
         # wait for its first checkpoint, so that the kill cannot come too early to matter
         while (
@@ -197,37 +191,36 @@ def test_finished_stage_is_kept_under_another_budget_and_says_so(tmp_path):
 
 def test_minutes_are_planned_once_and_obeyed_after_a_stop(tmp_path, saving_always, monkeypatch):
     ticks = itertools.count()  # a clock of its own: 1 ms a look, however busy the machine is
-    monkeypatch.setattr(
-        loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000, strftime=time.strftime)
-    )
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
     with pytest.raises(Stop):
-        run_fit(tmp_path, minutes=0.004, loss_hook=stop_at(27))
+        run_fit(tmp_path, minutes=0.003, loss_hook=stop_at(27))
     plan = json.loads((tmp_path / "toy/plan.json").read_text())
     assert plan["steps"] > 27
-    report, _ = run_fit(tmp_path, minutes=0.004)
+    report, _ = run_fit(tmp_path, minutes=0.003)
     assert report.steps == plan["steps"]
 
 
-def test_budget_is_minutes_or_steps(tmp_path):
+@pytest.mark.parametrize("given", [{}, {"minutes": 1.0, "steps": 5}])
+def test_budget_is_minutes_or_steps(given):
     with pytest.raises(ValueError, match="either minutes or steps"):
-        fit(SETTINGS, {"net": make_module()}, None, run_dir=tmp_path, seed=0, device="cpu")
+        Budget(**given)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
 def test_schedule_rises_to_one_and_falls(schedule):
     settings = Fit("x", lr=1.0, batch=1, warmup=10, schedule=schedule)
-    factors = [loop.lr_factor(settings, step, 1000, 10) for step in range(1000)]
+    factors = [lr_factor(settings, step, 1000, 10) for step in range(1000)]
     assert max(factors) == pytest.approx(1.0, abs=1e-3)
     assert factors[-1] < 0.025
-    assert all(abs(a - b) < 0.11 for a, b in zip(factors, factors[1:]))
+    assert all(abs(a - b) < 0.11 for a, b in itertools.pairwise(factors))
     # while the budget is being timed the factor is that of any total
-    assert [loop.lr_factor(settings, s, None, 50) for s in range(25)] == [
-        loop.lr_factor(settings, s, 1000, 50) for s in range(25)
+    assert [lr_factor(settings, s, None, 50) for s in range(25)] == [
+        lr_factor(settings, s, 1000, 50) for s in range(25)
     ]
 
 
 def test_unknown_schedule():
-    with pytest.raises(ValueError, match="choose cosine or onecycle"):
+    with pytest.raises(ValueError, match="choose cosine, onecycle or trapezoid"):
         Fit("x", lr=1, batch=1, schedule="linear")
 
 
@@ -240,7 +233,7 @@ def test_step_rng_depends_on_all_three():
 
 def test_ema_swap_restores(tmp_path):
     module = make_module()
-    ema = loop.Ema({"net": module}, 0.5)
+    ema = Ema({"net": module}, 0.5)
     with torch.no_grad():
         module[0].weight.add_(1.0)
     raw = module[0].weight.clone()
@@ -278,7 +271,7 @@ def test_loss_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monk
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
     with pytest.raises(FitError, match="not finite at step 20; the last good checkpoint is kept"):
         run_fit(tmp_path, module=module, loss_hook=poison)
-    tensors, state = loop._unpack(tmp_path / "toy/checkpoint.safetensors")
+    tensors, state = unpack(tmp_path / "toy/checkpoint.safetensors")
     assert state["step"] == 20 and all(t.isfinite().all() for t in tensors.values())
 
 
@@ -300,7 +293,7 @@ def test_disk_full_keeps_the_old_checkpoint(tmp_path, monkeypatch, saving_always
         match=r"disk full: writing .* needs \d+ MB free at .*; free space and run the same",
     ):
         run_fit(tmp_path, loss_hook=fill)
-    assert loop._unpack(tmp_path / "toy/checkpoint.safetensors")[1]["step"] == 15
+    assert unpack(tmp_path / "toy/checkpoint.safetensors")[1]["step"] == 15
     assert not list((tmp_path / "toy").glob(".*"))
     monkeypatch.undo()
     run_fit(tmp_path)
@@ -333,7 +326,9 @@ def test_atomic_write_leaves_the_old_text_when_the_disk_is_full(tmp_path, monkey
 def test_folder_is_swapped_whole(tmp_path):
     target, staging = tmp_path / "data" / "model", tmp_path / "run"
     for text in ("one", "two"):
-        atomic_save_pretrained(lambda f: (f / "x.txt").write_text(text), target, staging=staging)
+        atomic_save_pretrained(
+            lambda f, text=text: (f / "x.txt").write_text(text), target, staging=staging
+        )
         assert (target / "x.txt").read_text() == text
     assert [p.name for p in target.parent.iterdir()] == ["model"] and not list(staging.iterdir())
 
@@ -370,13 +365,13 @@ def test_killed_folder_swap_recovers(tmp_path, killed):
 
 
 def test_cache_does_not_depend_on_workers_or_chunks(tmp_path):
-    one = cache_module.build_cache(
-        tmp_path / "one", count=12, seed=5, workers=1, chunk=12, progress=False
+    one, two = (
+        cache_module.build_cache(
+            tmp_path / str(workers), Renders(12, 5, chunk=chunk), workers=workers, progress=False
+        )
+        for workers, chunk in ((1, 12), (2, 5))
     )
-    two = cache_module.build_cache(
-        tmp_path / "two", count=12, seed=5, workers=2, chunk=5, progress=False
-    )
-    assert one.images.shape == (12, 64, 64, 3) and one.images.dtype == np.uint8
+    assert one.images.shape == (12, 128, 128, 3) and one.images.dtype == np.uint8
     assert np.array_equal(one.images, two.images)
     assert one.captions == two.captions and one.scenes == two.scenes
     assert len(one.captions[0]) == 4 and one.labels.shape == (12, len(cache_module.LABELS))
@@ -384,10 +379,9 @@ def test_cache_does_not_depend_on_workers_or_chunks(tmp_path):
 
 
 def test_cache_resumes_chunk_by_chunk_and_is_made_anew_for_other_settings(tmp_path, monkeypatch):
-    def build(**more):
-        return cache_module.build_cache(
-            tmp_path, seed=1, workers=1, chunk=3, progress=False, **{"count": 7, **more}
-        )
+    def build(**sample):
+        renders = Renders(7, 1, chunk=3, sample=sample)
+        return cache_module.build_cache(tmp_path, renders, workers=1, progress=False)
 
     whole = build()
     made = []
@@ -408,3 +402,84 @@ def test_cache_resumes_chunk_by_chunk_and_is_made_anew_for_other_settings(tmp_pa
 def test_missing_cache_names_the_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="no complete rendering cache"):
         cache_module.load_cache(tmp_path)
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+class Parts(torch.nn.Module):
+    """A table, a matrix, a kernel, a small kernel and biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(19, 17)
+        self.linear = torch.nn.Linear(17, 23)
+        self.kernel = torch.nn.Conv2d(17, 29, 3)
+        self.small = torch.nn.Conv2d(3, 5, 3)
+
+    def loss(self) -> torch.Tensor:
+        return sum((p - 1).square().sum() for p in self.parameters())
+
+
+def _optimizers(parts: Parts, muon_lr: float | None):
+    from adb_core.pretraining.optimizers import Optimizers
+
+    return Optimizers([parts], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1, muon_lr=muon_lr)
+
+
+def test_muon_gets_matrices_and_kernels_as_torch_has_it():
+    torch.manual_seed(0)
+    parts = Parts()
+    before = parts.kernel.weight.detach().clone()
+    theirs = torch.nn.Parameter(before.reshape(29, -1).clone())
+    reference = torch.optim.Muon(
+        [theirs], lr=5e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    ours = _optimizers(parts, 1e-2)
+    for _ in range(3):
+        parts.loss().backward()
+        theirs.grad = parts.kernel.weight.grad.reshape(29, -1).clone()
+        ours.step(0.5)
+        reference.step()
+    assert not torch.equal(parts.kernel.weight, before)
+    torch.testing.assert_close(parts.kernel.weight.reshape(29, -1), theirs)
+    assert all(p.grad is None for p in parts.parameters())
+
+
+def test_without_muon_all_is_adamw_and_biases_do_not_decay():
+    torch.manual_seed(0)
+    parts, twin = Parts(), Parts()
+    twin.load_state_dict(parts.state_dict())
+    ours = _optimizers(parts, None)
+    decayed = [p for p in twin.parameters() if p.ndim >= 2]
+    rest = [p for p in twin.parameters() if p.ndim < 2]
+    reference = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        lr=1e-2, betas=(0.9, 0.99),
+    )  # fmt: skip
+    for _ in range(3):
+        parts.loss().backward()
+        twin.loss().backward()
+        ours.step(1.0)
+        reference.step()
+        reference.zero_grad()
+    for one, other in zip(parts.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("muon_lr", [None, 1e-2])
+def test_optimizer_state_survives_as_flat_tensors(muon_lr):
+    torch.manual_seed(0)
+    parts = Parts()
+    first = _optimizers(parts, muon_lr)
+    parts.loss().backward()
+    first.step(1.0)
+    twin = Parts()
+    twin.load_state_dict(parts.state_dict())
+    second = _optimizers(twin, muon_lr)
+    second.load({name: tensor.clone() for name, tensor in first.tensors().items()})
+    for module, optimizer in ((parts, first), (twin, second)):
+        module.loss().backward()
+        optimizer.step(0.7)
+    for one, other in zip(parts.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(one, other)

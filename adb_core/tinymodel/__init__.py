@@ -1,1 +1,1 @@
-"""The bundled model of the toy world: its parts, their pretraining, their measures."""
+"""The bundled model of the toy world: what its parts are, and how well they do."""

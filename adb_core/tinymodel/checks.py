@@ -1,4 +1,4 @@
-"""Is this folder the model it should be? Answered from file headers, before anything heavy loads."""
+"""Is this folder the model it should be? Answered from file headers, before anything loads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-CURE = "restore it (git checkout) or make it again: python -m adb_core.tinymodel.pretrain"
+CURE = "restore it (git checkout) or make it again: python -m adb_core.pretraining"
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either will do
 WEIGHTS = {
@@ -46,14 +46,14 @@ def check_model_folder(
     for name in ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"):
         _json(folder / name, cure)
     if "num_train_timesteps" not in _json(folder / "scheduler/scheduler_config.json", cure):
-        raise BadFolder(
-            f"{folder / 'scheduler/scheduler_config.json'} is damaged (no num_train_timesteps); {cure}"
-        )
+        path = folder / "scheduler/scheduler_config.json"
+        raise BadFolder(f"{path} is damaged (no num_train_timesteps); {cure}")
     if not any(
         all((folder / "tokenizer" / file).is_file() for file in files) for files in VOCABULARIES
     ):
         raise BadFolder(
-            f"{folder / 'tokenizer'} has no vocabulary (tokenizer.json, or vocab.json and merges.txt); {cure}"
+            f"{folder / 'tokenizer'} has no vocabulary "
+            f"(tokenizer.json, or vocab.json and merges.txt); {cure}"
         )
     for part, name in WEIGHTS.items():
         _json(folder / part / "config.json", cure)

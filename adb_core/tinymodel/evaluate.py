@@ -3,66 +3,31 @@
 Real pictures are fresh renders that no training stage has drawn, half of them of
 combinations that are held out of pretraining altogether; generated pictures are of held-out
 combinations only. All seeds are fixed, so two runs on one machine agree.
-
-Axes: b batch, n pictures, k tokens, c channels.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+import typer
 
+from ..system.commands import InputError, run_command
 from ..system.devices import pick_device
 from ..system.files import atomic_write_json
-from ..toyworld.grammar import plain_caption
-from ..toyworld.scene import (
-    CATEGORIES,
-    COLORS,
-    Scene,
-    labels,
-    restage,
-    sample_instance,
-    sample_rare_instance,
-    sample_scene,
-)
-from . import scores
-from .checks import BadFolder, check_clip_folder, check_model_folder
-
-STEPS = 25
-GUIDANCE = 2.0  # chosen once with --tune-guidance on combinations that are NOT held out
-TIMES = (200, 350, 500)  # timesteps of the pointing game, of 1,000
-SPEED_PROMPTS = (
-    "a photo of a red cat wearing a hat on the beach",
-    "a sketch of a blue robot holding a ball in the city",
-    "a painting of a green turtle next to a box in the snow",
-    "pixel art of a yellow bird on the moon",
-)
-# (share, bar) of the judge on real and on generated pictures; None: reported, no bar
-REAL_BARS = {
-    "category": 0.98,
-    "place": 0.98,
-    "style": 0.98,
-    "accessory": 0.98,
-    "relation": 0.98,
-    "color": 0.95,
-    "object": None,
-}
-GENERATED_BARS = {
-    "category": 0.95,
-    "place": 0.95,
-    "style": 0.95,
-    "accessory": 0.90,
-    "color": 0.90,
-    "relation": 0.80,
-    "object": None,
-}
-POINTING_BARS = {"category": 0.97, "object": 0.85, "accessory": 0.85, "place": 0.97}
+from .card import write_model_card
+from .measures.attributes import REAL_BARS, judge_rows, measure_generation
+from .measures.identity import measure_identity, measure_near_misses
+from .measures.pointing import measure_pointing, render_maps
+from .measures.reconstruction import measure_concepts, measure_vae
+from .measures.retrieval import measure_clip
+from .measures.speed import measure_speed
+from .pipeline import GUIDANCE, STEPS, Models, load_models
+from .rows import Row, table
+from .scenes import draw, fresh_scenes, held_out_scenes
+from .sheets import generated_sheet, maps_sheet
 
 
 @dataclass(frozen=True)
@@ -80,392 +45,6 @@ class Counts:
 FULL, QUICK = Counts(), Counts(100, 60, 60, 16, 16, 2)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. ``low`` and ``high``: 95 % interval, None where there is none."""
-
-    group: str
-    what: str
-    value: float
-    bar: float | None
-    unit: str = "share"
-    count: int = 0
-    low: float | None = None
-    high: float | None = None
-    chance: float | None = None
-
-    @property
-    def passed(self) -> bool | None:
-        if self.bar is None:
-            return None
-        return self.value <= self.bar if self.unit == "s" else self.value >= self.bar
-
-
-def share_row(
-    group: str, what: str, hits: list[bool] | np.ndarray, bar: float | None, **more
-) -> Row:
-    """A share with its Wilson interval."""
-    count, found = len(hits), int(np.sum(hits))
-    low, high = scores.wilson(found, count)
-    return Row(
-        group,
-        what,
-        found / count if count else float("nan"),
-        bar,
-        count=count,
-        low=low,
-        high=high,
-        **more,
-    )
-
-
-# ---------------------------------------------------------------- pictures to measure on
-
-
-def _rng(seed: int, what: int) -> np.random.Generator:
-    """Fixed lots; the third number keeps them apart from every training cache's."""
-    return np.random.default_rng([seed, what, 0xE7A1])
-
-
-def fresh_scenes(count: int, seed: int, *, distinct: bool = False, **sample) -> list[Scene]:
-    """Scenes that training never drew; every second one of a held-out combination."""
-    rng, scenes, said = _rng(seed, 1), [], set()
-    while len(scenes) < count:
-        scene = sample_scene(rng, held_out=len(scenes) % 2 == 0, **sample)
-        if distinct and plain_caption(scene) in said:
-            continue
-        said.add(plain_caption(scene))
-        scenes.append(scene)
-    return scenes
-
-
-def held_out_scenes(count: int, seed: int, held_out: bool = True) -> list[Scene]:
-    """Scenes to ask for: a place always, an accessory or a relation at least."""
-    rng, scenes = _rng(seed, 2), []
-    while len(scenes) < count:
-        scene = sample_scene(rng, held_out=held_out, place=1.0, accessory=0.7, relation=0.6)
-        if scene.accessory or scene.relation:
-            scenes.append(scene)
-    return scenes
-
-
-def draw(scenes: list[Scene], seed: int) -> np.ndarray:
-    """uint8 (n, 64, 64, 3)."""
-    from ..toyworld.render import render
-
-    return np.stack(
-        [render(scene, 10_000_000 + seed * 100_000 + i).image for i, scene in enumerate(scenes)]
-    )
-
-
-# ---------------------------------------------------------------- the models
-
-
-@dataclass
-class Models:
-    """Everything under test, float32, in eval mode on one device."""
-
-    pipe: object
-    clip: object
-    tokenizer: object
-    judge: object
-
-
-def load_models(data: str | Path, device: str) -> Models:
-    """Load ``tiny-sd``, ``tiny-clip`` and ``judge`` from ``data``.
-
-    Raises:
-        ValueError: a folder is missing or damaged (one line with file and cure).
-    """
-    data = Path(data)
-    check_model_folder(data / "tiny-sd")
-    check_clip_folder(data / "tiny-clip")
-    from .judge import Judge
-
-    judge = Judge.load(data / "judge").to(device)
-    pipe = load_pipe(data / "tiny-sd", device)
-    import torch
-    from transformers import CLIPModel
-
-    clip = CLIPModel.from_pretrained(data / "tiny-clip", dtype=torch.float32).to(device).eval()
-    return Models(pipe, clip, pipe.tokenizer, judge)
-
-
-def load_pipe(folder: Path, device: str):
-    """A plain diffusers pipeline with the folder's own sampler."""
-    import torch
-    from diffusers import StableDiffusionPipeline
-
-    try:
-        pipe = StableDiffusionPipeline.from_pretrained(folder).to(
-            device, torch.float32
-        )  # half on disk
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-    ) as error:  # e.g. shapes that do not fit the config
-        raise BadFolder(f"{folder} does not load ({str(error).splitlines()[0]})") from error
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def generate(
-    pipe, prompts: list[str], *, seed: int, guidance: float = GUIDANCE, batch: int = 25
-) -> np.ndarray:
-    """uint8 (n, 64, 64, 3); picture i starts from the noise of seed ``seed + i``, whatever the batch."""
-    import torch
-
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(prompts), batch):
-            part = prompts[start : start + batch]
-            noise = [torch.Generator("cpu").manual_seed(seed + start + i) for i in range(len(part))]
-            out = pipe(
-                part,
-                num_inference_steps=STEPS,
-                guidance_scale=guidance,
-                generator=noise,
-                height=64,
-                width=64,
-                output_type="np",
-            )
-            parts.append((out.images * 255).round().astype(np.uint8))
-    return np.concatenate(parts)
-
-
-# ---------------------------------------------------------------- measurements, one a function
-
-
-def measure_vae(models: Models, images: np.ndarray) -> list[Row]:
-    """PSNR of encode-decode (the posterior's mode), mean over pictures."""
-    import torch
-
-    from .clip import to_pixels
-
-    vae, parts = models.pipe.vae, []
-    with torch.inference_mode():
-        for start in range(0, len(images), 50):
-            latents = vae.encode(
-                to_pixels(images[start : start + 50], vae.device)
-            ).latent_dist.mode()
-            parts.append(vae.decode(latents).sample.clamp(-1, 1).permute(0, 2, 3, 1).cpu().numpy())
-    decibels = scores.psnr(images, (np.concatenate(parts) + 1) * 127.5)
-    half = 1.96 * decibels.std() / np.sqrt(len(decibels))
-    mean = float(decibels.mean())
-    return [
-        Row(
-            "VAE",
-            "PSNR of held-out renders",
-            mean,
-            30.0,
-            "dB",
-            len(images),
-            mean - half,
-            mean + half,
-        )
-    ]
-
-
-def measure_clip(models: Models, scenes: list[Scene], images: np.ndarray) -> list[Row]:
-    """Top-1 retrieval among n pairs with distinct plain captions, both directions."""
-    from .clip import retrieval_both
-
-    both = retrieval_both(models.clip, models.tokenizer, images, [plain_caption(s) for s in scenes])
-    n = len(scenes)
-    rows = [
-        share_row(
-            "tiny-clip",
-            "retrieval top-1, mean of both directions",
-            np.arange(2 * n) < round(sum(both.values()) * n),
-            0.95,
-        )
-    ]
-    return rows + [
-        share_row("tiny-clip", name.replace("_", " "), np.arange(n) < round(value * n), None)
-        for name, value in both.items()
-    ]
-
-
-def judge_rows(
-    group: str, read: dict[str, list[str]], scenes: list[Scene], bars: dict, asked_only: bool
-) -> list[Row]:
-    """Share of pictures in which the judge finds what the scene says, per label.
-
-    ``asked_only`` leaves out accessory, relation and object where the prompt names none.
-    """
-    rows = []
-    for name, bar in bars.items():
-        truth = [labels(scene)[name] for scene in scenes]
-        counted = [
-            i
-            for i, word in enumerate(truth)
-            if word and not (asked_only and word in ("none", "plain"))
-        ]
-        rows.append(share_row(group, name, [read[name][i] == truth[i] for i in counted], bar))
-    return rows
-
-
-def identity_pairs(count: int, seed: int) -> tuple[list[Scene], np.ndarray]:
-    """Two scenes of each of ``count`` individuals (scenes 2i and 2i+1), and each one's category number.
-
-    Every second individual is a common one, every second any one; both views are photos in
-    other places, with other accessories and objects.
-    """
-    rng, scenes, categories = _rng(seed, 3), [], []
-    for i in range(count):
-        category = i // 2 % len(CATEGORIES)  # so that negatives of the same category abound
-        color = list(COLORS)[int(rng.integers(len(COLORS)))]
-        instance = sample_instance(rng, color) if i % 2 else sample_rare_instance(rng)
-        for _ in range(2):
-            stage = sample_scene(rng)
-            scenes.append(
-                restage(
-                    Scene(CATEGORIES[category], instance),
-                    rng,
-                    accessory=stage.accessory,
-                    relation=stage.relation,
-                    object=stage.object,
-                    place=stage.place,
-                )
-            )
-        categories.append(category)
-    return scenes, np.array(categories)
-
-
-def measure_identity(models: Models, count: int, seed: int) -> list[Row]:
-    """Same-instance AUC against others of the same category (the bar) and against any other."""
-    scenes, category = identity_pairs(count, seed)
-    vectors = models.judge.identity(draw(scenes, seed + 3))
-    first, second = vectors[0::2], vectors[1::2]  # (n, c) each
-    likeness = first @ second.T  # (n, n); true pairs on the diagonal
-    other = ~np.eye(count, dtype=bool)
-    kin = other & (category[:, None] == category[None])
-    rows = [
-        ("same-instance AUC, against others of the same category", kin, 0.98),
-        ("same-instance AUC, against all others", other, None),
-    ]
-    return [
-        Row("judge", what, scores.auc(likeness.diagonal(), likeness[wrong]), bar, "AUC", count)
-        for what, wrong, bar in rows
-    ]
-
-
-def measure_generation(
-    models: Models, scenes: list[Scene], seed: int, guidance: float
-) -> tuple[list[Row], dict]:
-    """What the judge finds in pictures of held-out combinations; also the pictures and readings."""
-    prompts = [plain_caption(scene) for scene in scenes]
-    images = generate(models.pipe, prompts, seed=1000 + seed * 100_000, guidance=guidance)
-    read = models.judge.read(images)
-    rows = judge_rows(
-        "generated, held-out combinations", read, scenes, GENERATED_BARS, asked_only=True
-    )
-    return rows, {"images": images, "prompts": prompts, "read": read}
-
-
-def pointing_words(scene: Scene) -> dict[str, tuple[int, tuple[str, ...], bool]]:
-    """What each word of the plain caption should point at.
-
-    Returns:
-        element word -> (token position, mask names, inside): the peak should lie inside their
-        union, or outside. A word is one token, after the start token.
-    """
-    words = plain_caption(scene).split()
-    aims = {
-        "category": (scene.category, ("subject",), True),
-        "accessory": (scene.accessory, ("accessory",), True),
-        "object": (scene.object, ("object",), True),
-        "place": (scene.place, ("subject", "accessory", "object"), False),
-    }
-    return {
-        name: (len(words) - words[::-1].index(word), masks, inside)
-        for name, (word, masks, inside) in aims.items()
-        if word
-    }
-
-
-def render_maps(models: Models, scenes: list[Scene], seed: int) -> tuple[list, np.ndarray]:
-    """(renders, maps (n, times, k, 16, 16)) of renders noised to ``TIMES``, plain captions."""
-    import torch
-    from diffusers import DDPMScheduler
-
-    from ..toyworld.render import render
-    from .clip import to_pixels
-    from .maps import word_maps
-    from .tokenizer import encode
-
-    pipe, maps = models.pipe, []
-    device = pipe.unet.device
-    noiser = DDPMScheduler.from_config(pipe.scheduler.config)
-    noise_source = torch.Generator("cpu").manual_seed(seed)
-    drawn = [render(scene, 20_000_000 + seed * 100_000 + i) for i, scene in enumerate(scenes)]
-    with torch.inference_mode():
-        for start in range(0, len(scenes), 25):
-            part = drawn[start : start + 25]
-            pixels = to_pixels(np.stack([d.image for d in part]), device)
-            latents = pipe.vae.encode(pixels).latent_dist.mode() * pipe.vae.config.scaling_factor
-            ids = encode(pipe.tokenizer, [plain_caption(s) for s in scenes[start : start + 25]]).to(
-                device
-            )
-            states = pipe.text_encoder(ids).last_hidden_state  # (b, k, c)
-            noise = torch.randn(latents.shape, generator=noise_source).to(device)
-            for_times = []
-            for t in TIMES:
-                at = torch.full((len(part),), t, device=device)
-                for_times.append(
-                    word_maps(pipe.unet, states, noiser.add_noise(latents, noise, at), at)
-                )
-            maps.append(torch.stack(for_times, dim=1).cpu().numpy())  # (b, times, k, 16, 16)
-    return drawn, np.concatenate(maps)
-
-
-def measure_pointing(scenes: list[Scene], drawn: list, maps: np.ndarray) -> list[Row]:
-    """Share of (picture, timestep) whose word map peaks where it should, and a random cell's chance."""
-    hits = {name: [] for name in POINTING_BARS}
-    chances = {name: [] for name in POINTING_BARS}
-    for scene, picture, by_time in zip(scenes, drawn, maps):
-        for name, (token, elements, inside) in pointing_words(scene).items():
-            mask = np.any([picture.masks[e] for e in elements], axis=0)
-            if inside and not mask.any():
-                continue  # the element is hidden: there is nothing to point at
-            for word_map in by_time[:, token]:
-                hit, chance = scores.pointing_hit(word_map, mask, inside)
-                hits[name].append(hit)
-                chances[name].append(chance)
-    said = {
-        "category": "category word on the subject",
-        "accessory": "accessory word on the accessory",
-        "object": "second object's word on it",
-        "place": "place word off subject, accessory and object",
-    }
-    return [
-        share_row(
-            "cross-attention maps",
-            said[name],
-            hits[name],
-            bar,
-            chance=float(np.mean(chances[name])) if chances[name] else None,
-        )
-        for name, bar in POINTING_BARS.items()
-    ]
-
-
-def measure_speed(models: Models, runs: int) -> list[Row]:
-    """Median seconds of four pictures, 25 steps, guidance, after a first run that is not counted."""
-    seconds = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        generate(models.pipe, list(SPEED_PROMPTS), seed=0)
-        seconds.append(time.perf_counter() - start)
-    value = statistics.median(seconds[1:])
-    return [Row("speed", f"4 images, {STEPS} steps, guidance, warm", value, 4.0, "s", runs)]
-
-
-# ---------------------------------------------------------------- all of it
-
-
 def evaluate(
     data_dir: str | Path,
     *,
@@ -474,9 +53,8 @@ def evaluate(
     seed: int = 0,
     guidance: float = GUIDANCE,
     out: str | Path | None = None,
-    progress: bool = True,
 ) -> dict:
-    """Measure everything; returns plain data for JSON: ``rows`` (see :class:`Row`) and the settings.
+    """Measure everything; returns plain data for JSON: ``rows`` (see :class:`Row`), settings.
 
     Args:
         data_dir: holds tiny-sd, tiny-clip and judge.
@@ -485,21 +63,8 @@ def evaluate(
     Raises:
         ValueError: a model folder is missing or damaged.
     """
-
-    def say(what: str) -> None:
-        if progress:
-            print(f"  {what} ...", file=sys.stderr, flush=True)
-
     models = load_models(data_dir, device)
-    scenes = fresh_scenes(counts.renders, seed)
-    say(f"drawing {counts.renders} renders")
-    images = draw(scenes, seed)
-    rows = measure_vae(models, images)
-    pairs = fresh_scenes(counts.pairs, seed + 1, distinct=True)
-    rows += measure_clip(models, pairs, draw(pairs, seed + 1))
-    say("judging real renders")
-    rows += judge_rows("judge", models.judge.read(images), scenes, REAL_BARS, asked_only=False)
-    rows += measure_identity(models, counts.individuals, seed)
+    rows = measure_renders(models, counts, seed)
     say(f"generating {counts.generated} images")
     asked = held_out_scenes(counts.generated, seed)
     more, made = measure_generation(models, asked, seed, guidance)
@@ -508,8 +73,6 @@ def evaluate(
     drawn, maps = render_maps(models, pointed, seed)
     rows += more + measure_pointing(pointed, drawn, maps) + measure_speed(models, counts.speed_runs)
     if out is not None:
-        from .sheets import generated_sheet, maps_sheet
-
         generated_sheet(Path(out) / "evaluation-generated.png", made, asked)
         maps_sheet(Path(out) / "evaluation-maps.png", pointed, drawn, maps)
     return {
@@ -521,6 +84,26 @@ def evaluate(
         "device": device,
         "counts": asdict(counts),
     }
+
+
+def measure_renders(models: Models, counts: Counts, seed: int) -> list[Row]:
+    """What is measured on drawn pictures: the VAE, tiny-clip and the judge."""
+    scenes = fresh_scenes(counts.renders, seed)
+    say(f"drawing {counts.renders} renders")
+    images = draw(scenes, seed)
+    rows = measure_vae(models, images)
+    pairs = fresh_scenes(counts.pairs, seed + 1, distinct=True)
+    rows += measure_clip(models, pairs, draw(pairs, seed + 1))
+    say("judging real renders")
+    rows += judge_rows("judge", models.judge.read(images), scenes, REAL_BARS, asked_only=False)
+    rows += measure_identity(models, counts.individuals, seed)
+    rows += measure_near_misses(models, counts.individuals, seed)
+    return rows + measure_concepts(models)
+
+
+def say(what: str) -> None:
+    """Tell the person who waits."""
+    print(f"  {what} ...", file=sys.stderr, flush=True)
 
 
 def tune_guidance(
@@ -535,97 +118,45 @@ def tune_guidance(
     return found
 
 
-def table(results: dict) -> str:
-    """The table as text, one line a row."""
-    lines, group = [], None
-    for row in results["rows"]:
-        if row["group"] != group:
-            group = row["group"]
-            lines.append(group)
-        mark = {True: "pass", False: "FAIL", None: ""}[row["passed"]]
-        bar = (
-            ""
-            if row["bar"] is None
-            else ("<= " if row["unit"] == "s" else ">= ") + show(row["bar"], row["unit"])
-        )
-        span = (
-            ""
-            if row["low"] is None
-            else f"[{show(row['low'], row['unit'])}, {show(row['high'], row['unit'])}]"
-        )
-        chance = "" if row["chance"] is None else f"chance {show(row['chance'], row['unit'])}"
-        lines.append(
-            f"  {row['what']:<54} {show(row['value'], row['unit']):>9}  {span:<20} {bar:<11} {mark:<4}  "
-            f"n={row['count']} {chance}".rstrip()
-        )
-    return "\n".join(lines)
-
-
-def show(value: float, unit: str) -> str:
-    """A number as people read it, in its unit."""
-    if value != value:
-        return "-"
-    return {
-        "share": f"{100 * value:.1f} %",
-        "dB": f"{value:.2f} dB",
-        "s": f"{value:.2f} s",
-        "AUC": f"{value:.4f}",
-    }[unit]
-
-
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m adb_core.tinymodel.evaluate", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument(
-        "--data", default="data", help="folder that holds tiny-sd, tiny-clip and judge"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="few pictures: a look, not a measurement"
-    )
-    parser.add_argument(
-        "--json", default="out/evaluation.json", help="where the numbers go; sheets go beside it"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE)
-    parser.add_argument("--tune-guidance", action="store_true", help="only compare guidance scales")
-    parser.add_argument("--card", action="store_true", help="also write tiny-sd/README.md")
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Returns 0 if every bar is passed, 1 if not, 2 for input that cannot be used."""
-    args = _parse(argv)
+def main(
+    data: Annotated[
+        Path, typer.Option(help="Folder that holds tiny-sd, tiny-clip and judge.")
+    ] = Path("data"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few pictures: a look, not a measurement.")
+    ] = False,
+    json: Annotated[Path, typer.Option(help="Where the numbers go; sheets go beside it.")] = Path(
+        "out/evaluation.json"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of scenes, noise and samples.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    guidance: Annotated[float, typer.Option(help="Guidance scale of samples.")] = GUIDANCE,
+    tune: Annotated[
+        bool, typer.Option("--tune-guidance", help="Only compare guidance scales.")
+    ] = False,
+    card: Annotated[bool, typer.Option("--card", help="Also write tiny-sd/README.md.")] = False,
+) -> None:
+    """Measure the tiny model; the exit code is 0 if every bar is passed, else 1."""
     try:
-        if args.tune_guidance:
-            for guidance, found in tune_guidance(
-                load_models(args.data, str(pick_device(args.device)))
-            ).items():
-                print(
-                    f"guidance {guidance:g}: "
-                    + ", ".join(f"{k} {100 * v:.0f} %" for k, v in found.items())
-                )
-            return 0
-        results = evaluate(
-            args.data,
-            device=str(pick_device(args.device)),
-            counts=QUICK if args.quick else FULL,
-            seed=args.seed,
-            guidance=args.guidance,
-            out=Path(args.json).parent,
-        )
-        atomic_write_json(args.json, results)
-        if args.card:
-            from .card import write_model_card
-
-            write_model_card(args.data, results)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(results))
-    return 0 if all(row["passed"] is not False for row in results["rows"]) else 1
+        where = str(pick_device(device))
+    except ValueError as error:
+        raise InputError(f"--device: {error}") from error
+    if tune:
+        for scale, found in tune_guidance(load_models(data, where)).items():
+            shares = ", ".join(f"{k} {100 * v:.0f} %" for k, v in found.items())
+            typer.echo(f"guidance {scale:g}: {shares}")
+        return
+    counts = QUICK if quick else FULL
+    results = evaluate(
+        data, device=where, counts=counts, seed=seed, guidance=guidance, out=json.parent
+    )
+    atomic_write_json(json, results)
+    if card:
+        write_model_card(data, results)
+    typer.echo(table(results))
+    if any(row["passed"] is False for row in results["rows"]):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main, "evaluate")

@@ -10,6 +10,7 @@ Axes: b batch, n pictures, c channels.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..system.files import atomic_write_bytes, atomic_write_json
+from ..toyworld.render import SIZE
 from ..toyworld.scene import LABELS
-from .judge_training import train_judge as train_judge  # noqa: F401  (one name to import the judge by)
 
-IDENTITY = 64  # numbers in an identity embedding
-WIDTHS = (32, 48, 96, 144)  # channels at 64, 32, 16 and 8 pixels
 LOOKS = 4  # learnt attention maps through which the identity part looks at the subject
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """What a judge is: stored beside its weights, so that a judge of another world still loads.
+
+    Attributes:
+        size: side of its pictures in pixels, 64 or 128; its features are 8x8 either way.
+        widths: channels at a half, a quarter (or the same, for 64 pixels), and so on.
+        identity: numbers in an identity embedding.
+        labels: label -> its words.
+    """
+
+    size: int = SIZE
+    widths: tuple[int, int, int, int] = (32, 64, 112, 160)
+    identity: int = 64
+    labels: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(LABELS))
 
 
 class Block(nn.Module):
@@ -44,57 +61,66 @@ class Block(nn.Module):
 
 
 class Judge(nn.Module):
-    """Pictures in [0, 1], (n, 3, 64, 64), to class scores and identities. About 1.2 M parameters."""
+    """Pictures in [0, 1], (n, 3, size, size), to class scores and identities; 1.7 M parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: JudgeConfig | None = None) -> None:
         super().__init__()
-        a, b, c, d = WIDTHS
+        self.config = config or JudgeConfig()
+        a, b, c, d = self.config.widths
+        first = self.config.size // 64  # stride that brings either size to the same grid
         self.stem = nn.Sequential(
             nn.Conv2d(3, a, 4, 2, 1, bias=False), nn.BatchNorm2d(a), nn.ReLU()
         )
         self.trunk = nn.Sequential(
-            Block(a, b), Block(b, c, 2), Block(c, c), Block(c, d, 2), Block(d, d)
+            Block(a, b, first), Block(b, c, 2), Block(c, c), Block(c, d, 2), Block(d, d)
         )
-        self.grid = nn.Conv2d(
-            d, 32, 1
-        )  # few channels, but kept in place: relations are about places
+        # few channels, but kept in place: relations are about places
+        self.grid = nn.Conv2d(d, 32, 1)
+        seen = 2 * d + 32 * 16
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(2 * d + 32 * 16, len(words)) for name, words in LABELS.items()}
+            {_key(name): nn.Linear(seen, len(words)) for name, words in self.config.labels.items()}
         )
         self.look = nn.Conv2d(d, LOOKS, 1)
-        self.embed = nn.Linear(LOOKS * d, IDENTITY)
+        self.embed = nn.Linear(LOOKS * d, self.config.identity)
 
     def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """(scores per label (n, classes), unit identities (n, 64)) of pixels (n, 3, 64, 64) in [0, 1]."""
+        """(scores per label (n, classes), unit identities (n, 64)) of (n, 3, h, w) in [0, 1]."""
         x = self.trunk(self.stem(pixels * 4 - 2))  # (n, c, 8, 8)
         grid = F.avg_pool2d(F.relu(self.grid(x)), 2).flatten(1)  # (n, 32 * 4 * 4)
         features = torch.cat([x.mean((2, 3)), x.amax((2, 3)), grid], dim=1)
         looks = self.look(x).flatten(2).softmax(-1)  # (n, looks, 64)
         seen = (looks @ x.flatten(2).transpose(1, 2)).flatten(1)  # (n, looks * c)
-        scores = {name: head(features) for name, head in self.heads.items()}
+        scores = {name: self.heads[_key(name)](features) for name in self.config.labels}
         return scores, F.normalize(self.embed(seen).float(), dim=-1)
 
     # ---- use
 
     @torch.inference_mode()
     def _run(self, images) -> tuple[dict[str, Tensor], Tensor]:
-        pixels = as_pixels(images).to(next(self.parameters()).device)
+        pixels = as_pixels(images, self.config.size).to(next(self.parameters()).device)
         was_training = self.training
         self.eval()
         try:
             parts = [self(part) for part in pixels.split(250)]
         finally:
             self.train(was_training)
-        scores = {name: torch.cat([s[name] for s, _ in parts]).float().cpu() for name in LABELS}
+        scores = {
+            name: torch.cat([s[name] for s, _ in parts]).float().cpu()
+            for name in self.config.labels
+        }
         return scores, torch.cat([e for _, e in parts]).cpu()
 
     def probabilities(self, images) -> dict[str, np.ndarray]:
-        """Per label, float (n, classes) in the order of ``LABELS``. For ``images`` see :func:`as_pixels`."""
+        """Per label, float (n, classes) in the config's order; images as :func:`as_pixels`'s."""
         return {name: s.softmax(-1).numpy() for name, s in self._run(images)[0].items()}
 
     def read(self, images) -> dict[str, list[str]]:
         """Per label, the likeliest word for each picture."""
-        return words_of(self.probabilities(images))
+        labels = self.config.labels
+        return {
+            name: [labels[name][k] for k in p.argmax(1)]
+            for name, p in self.probabilities(images).items()
+        }
 
     def identity(self, images) -> np.ndarray:
         """Unit vectors, float (n, 64); their dot product says how alike two individuals are."""
@@ -114,12 +140,7 @@ class Judge(nn.Module):
         atomic_write_bytes(folder / "judge.safetensors", save(tensors))
         atomic_write_json(
             folder / "config.json",
-            {
-                "format": 1,
-                "widths": WIDTHS,
-                "identity": IDENTITY,
-                "labels": {k: list(v) for k, v in LABELS.items()},
-            },
+            {"format": FORMAT, **asdict(self.config)},
         )
 
     @classmethod
@@ -132,21 +153,16 @@ class Judge(nn.Module):
         from safetensors.torch import load_file
 
         folder = Path(folder)
-        cure = "restore it (git checkout) or train it again: python -m adb_core.tinymodel.pretrain"
+        cure = "restore it (git checkout) or train it again: python -m adb_core.pretraining"
         for name in ("config.json", "judge.safetensors"):
             if not (folder / name).is_file():
                 raise ValueError(f"the judge's file {folder / name} is missing; {cure}")
         try:
-            known = json.loads((folder / "config.json").read_text())["labels"]
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            judge = cls(_config(json.loads((folder / "config.json").read_text())))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the judge's file {folder / 'config.json'} is damaged ({error}); {cure}"
             ) from error
-        if known != {k: list(v) for k, v in LABELS.items()}:
-            raise ValueError(
-                f"{folder / 'config.json'} was made for other words than this version's; {cure}"
-            )
-        judge = cls()
         try:
             judge.load_state_dict(
                 {
@@ -161,8 +177,23 @@ class Judge(nn.Module):
         return judge.eval()
 
 
-def as_pixels(images) -> Tensor:
-    """Float (n, 3, 64, 64) in [0, 1] from uint8 (n, 64, 64, 3), a list of PIL images, or such a tensor.
+def _key(label: str) -> str:
+    """A label as the name of its module."""
+    return label.replace(" ", "_")
+
+
+def _config(stored: dict) -> JudgeConfig:
+    """The stored JSON as a config; format 1 is the first world's, of 64 pixels."""
+    labels = {name: tuple(words) for name, words in stored["labels"].items()}
+    size = int(stored["size"]) if stored["format"] == FORMAT else 64
+    a, b, c, d = (int(w) for w in stored["widths"])
+    if size not in (64, 128):
+        raise ValueError(f"size must be 64 or 128, got {size}")
+    return JudgeConfig(size, (a, b, c, d), int(stored["identity"]), labels)
+
+
+def as_pixels(images, size: int = SIZE) -> Tensor:
+    """Float (n, 3, size, size) in [0, 1] of uint8 (n, size, size, 3), PIL images or such a tensor.
 
     Raises:
         ValueError: another size or range.
@@ -176,13 +207,8 @@ def as_pixels(images) -> Tensor:
         if array.dtype != np.uint8:
             raise ValueError(f"pictures must be uint8 RGB arrays or PIL images, got {array.dtype}")
         pixels = torch.from_numpy(array).movedim(-1, 1).float() / 255
-    if pixels.ndim != 4 or pixels.shape[1:] != (3, 64, 64):
+    if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
         raise ValueError(
-            f"the judge reads RGB pictures of 64x64 pixels, got shape {tuple(pixels.shape)}"
+            f"the judge reads RGB pictures of {size}x{size} pixels, got shape {tuple(pixels.shape)}"
         )
     return pixels
-
-
-def words_of(probabilities: dict[str, np.ndarray]) -> dict[str, list[str]]:
-    """The likeliest word of each label for each picture."""
-    return {name: [LABELS[name][k] for k in p.argmax(1)] for name, p in probabilities.items()}

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..system.files import atomic_write_bytes
+from ..pictures import save_png
+from ..toyworld.render import Rendered
 from ..toyworld.scene import Scene, labels
+from .measures.attributes import Generated
+from .measures.pointing import pointing_words
 
-TILE = 128  # pixels a 64-pixel picture is shown at
+TILE = 128  # pixels a picture is shown at
 _HEAT = np.array(
     [(12, 8, 40), (88, 24, 110), (190, 55, 85), (250, 140, 40), (252, 250, 180)], float
 )
-
-
-def _save(path: Path, sheet: Image.Image) -> None:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    atomic_write_bytes(path, buffer.getvalue())
 
 
 def heat(values: np.ndarray) -> Image.Image:
@@ -33,7 +29,7 @@ def heat(values: np.ndarray) -> Image.Image:
 
 
 def generated_sheet(
-    path: Path, made: dict, scenes: list[Scene], columns: int = 8, count: int = 32
+    path: Path, made: Generated, scenes: list[Scene], columns: int = 8, count: int = 32
 ) -> None:
     """The first generated images, each with its prompt and, in red, where the judge disagrees."""
     count = min(count, len(scenes))
@@ -42,48 +38,42 @@ def generated_sheet(
     pen = ImageDraw.Draw(sheet)
     for i in range(count):
         x, y = i % columns * cell_w + 4, i // columns * cell_h + 4
-        sheet.paste(
-            Image.fromarray(made["images"][i]).resize((TILE, TILE), Image.Resampling.BICUBIC),
-            (x, y),
-        )
-        pen.multiline_text(
-            (x, y + TILE + 1), "\n".join(textwrap.wrap(made["prompts"][i], 30)), "black", spacing=0
-        )
+        sheet.paste(_tile(made.images[i]), (x, y))
+        prompt = "\n".join(textwrap.wrap(made.prompts[i], 30))
+        pen.multiline_text((x, y + TILE + 1), prompt, "black", spacing=0)
         wrong = [
-            f"{name}: {made['read'][name][i]}"
+            f"{name}: {made.read[name][i]}"
             for name, word in labels(scenes[i]).items()
-            if word not in (None, "none") and made["read"][name][i] != word
+            if word not in (None, "none") and made.read[name][i] != word
         ]
-        pen.text(
-            (x, y + TILE + 44), ", ".join(wrong) or "judge: all found", "red" if wrong else "green"
-        )
-    _save(path, sheet)
+        verdict = ", ".join(wrong) or "judge: all found"
+        pen.text((x, y + TILE + 44), verdict, "red" if wrong else "green")
+    save_png(path, sheet)
 
 
 def maps_sheet(
-    path: Path, scenes: list[Scene], drawn: list, maps: np.ndarray, count: int = 6
+    path: Path, scenes: list[Scene], drawn: list[Rendered], maps: np.ndarray, count: int = 6
 ) -> None:
     """Renders that have everything, and the maps of four words, averaged over the timesteps.
 
     Args:
         maps: (n, times, k, 16, 16).
     """
-    from .evaluate import pointing_words
-
     full = [i for i, s in enumerate(scenes) if s.accessory and s.object and s.place][:count]
     names = ("category", "accessory", "object", "place")
     sheet = Image.new("RGB", (5 * (TILE + 6), len(full) * (TILE + 20)), "white")
     pen = ImageDraw.Draw(sheet)
     for row, i in enumerate(full):
         y = row * (TILE + 20)
-        sheet.paste(
-            Image.fromarray(drawn[i].image).resize((TILE, TILE), Image.Resampling.BICUBIC),
-            (0, y + 14),
-        )
+        sheet.paste(_tile(drawn[i].image), (0, y + 14))
         pen.text((2, y + 1), f"{scenes[i].style}, {scenes[i].relation}", "black")
         tokens = pointing_words(scenes[i])
         for column, name in enumerate(names, start=1):
             x = column * (TILE + 6)
             sheet.paste(heat(maps[i, :, tokens[name][0]].mean(0)), (x, y + 14))
             pen.text((x + 2, y + 1), f"{name}: {getattr(scenes[i], name)}", "black")
-    _save(path, sheet)
+    save_png(path, sheet)
+
+
+def _tile(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image).resize((TILE, TILE), Image.Resampling.BICUBIC)

@@ -1,7 +1,7 @@
-"""The toy world's own CLIP tokenizer: a small byte-level BPE in which every known word is one token.
+"""The toy world's own CLIP tokenizer: a small byte-level BPE, every known word one token.
 
 One word, one token keeps attention maps readable ("the map of *hat*"). Whatever the grammar
-does not know, emoji included, still tokenises: it falls back to pieces and, last, to bytes.
+does not know, emoji included, still tokenizes: it falls back to pieces and, last, to bytes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 TEXT_WIDTH = 128  # channels of a word's state; the U-Net's cross_attention_dim
-# The grammar's longest caption has 20 words, 22 tokens with start and end. The other ten are for
+# The grammar's longest caption has 31 words, 33 tokens with start and end. The other seven are for
 # prompts the grammar does not know: a placeholder of several vectors, or a word spelt in bytes.
-MAX_LENGTH = 32
+MAX_LENGTH = 40
 START, END = "<|startoftext|>", "<|endoftext|>"
 _WORD_END = "</w>"
 
@@ -43,7 +43,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     pieces = [[*word[:-1], word[-1] + _WORD_END] for word in sorted(set(words))]
     merges: list[tuple[str, str]] = []
     while True:
-        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:]))
+        pairs = Counter(pair for piece in pieces for pair in zip(piece, piece[1:], strict=False))
         if not pairs:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))

@@ -1,1 +1,1 @@
-"""The bundled world: small drawn scenes, the captions that describe them, and the tiny model trained on them."""
+"""The drawn world behind the bundled model: scenes, captions, pictures and masks. No torch."""

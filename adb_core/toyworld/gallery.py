@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from .concepts import PORTRAITS, photos
+from ..system.commands import run_command
+from .concepts import photos
 from .grammar import caption
 from .pen import ELEMENTS
+from .portraits import PORTRAITS
 from .render import Rendered, render
+from .sampling import sample_instance, sample_scene
 from .scene import (
     ACCESSORIES,
+    BUILDS,
     CATEGORIES,
     COLORS,
+    MARKS,
+    PATTERNS,
     PLACES,
+    SKIES,
     STYLES,
+    Instance,
     Pose,
     Scene,
-    sample_instance,
-    sample_scene,
 )
 
 # Okabe-Ito colors: told apart with every common kind of color blindness.
@@ -35,7 +43,7 @@ MASK_COLORS = {
 
 
 def mask_picture(drawn: Rendered) -> np.ndarray:
-    """The masks as one uint8 (64, 64, 3) picture in the colors of :data:`MASK_COLORS`."""
+    """The masks as one uint8 (size, size, 3) picture in the colors of :data:`MASK_COLORS`."""
     return sum(
         np.array(MASK_COLORS[e], np.uint8) * drawn.masks[e][..., None] for e in ELEMENTS
     ).astype(np.uint8)
@@ -56,49 +64,58 @@ def _sheet(columns: int, cells: list[tuple[np.ndarray, str]], path: Path, title:
     axes = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
     for ax in axes.flat:
         ax.axis("off")
-    for ax, (image, text) in zip(axes.flat, cells):
+    for ax, (image, text) in zip(axes.flat, cells, strict=False):
         ax.imshow(image, interpolation="nearest")
         ax.set_title("\n".join(textwrap.wrap(text, 25)), fontsize=6.5, pad=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
+def _words(rng: np.random.Generator) -> list[tuple[np.ndarray, str]]:
+    """One picture for each word of the world."""
+    cells = []
+    for k, category in enumerate(CATEGORIES):
+        scene = Scene(category, sample_instance(rng), pose=Pose(), place=PLACES[k % 8])
+        cells.append((render(scene, k).image, category))
+    base = Scene("cat", Instance(COLORS["orange"], COLORS["cream"], layout=1))
+    coat = partial(replace, base.instance)
+    scenes = [(replace(base, instance=coat(pattern=p)), p) for p in PATTERNS]
+    scenes += [(replace(base, instance=coat(mark=m)), m) for m in MARKS]
+    for build, ((w0, w1), (h0, h1)) in BUILDS.items():
+        sizes = {"width": (w0 + w1) / 2, "height": (h0 + h1) / 2}
+        scenes.append((replace(base, instance=coat(**sizes)), build))
+    scenes += [(replace(base, instance=coat(primary=rgb)), word) for word, rgb in COLORS.items()]
+    scenes += [(replace(base, accessory=a), a) for a in ACCESSORIES]
+    scenes += [(replace(base, place=p, accessory="hat"), p) for p in PLACES]
+    scenes += [(replace(base, place="beach", sky=s), s) for s in SKIES]
+    scenes += [(replace(base, place="beach", style=s), s) for s in STYLES]
+    return cells + [(render(scene, 1).image, word) for scene, word in scenes]
+
+
+def _random(rng: np.random.Generator) -> list[tuple[np.ndarray, str]]:
+    """24 scenes with a caption each, and their masks below them."""
+    scenes = [sample_scene(rng) for _ in range(24)]
+    drawn = [render(s, k) for k, s in enumerate(scenes)]
+    cells = []
+    for start in range(0, 24, 8):
+        row = range(start, start + 8)
+        cells += [(drawn[k].image, caption(scenes[k], k)) for k in row]
+        cells += [(mask_picture(drawn[k]), "") for k in row]
+    return cells
+
+
 def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
     """Write three sheets: what there is, random captioned scenes with masks, and the concepts."""
     rng = np.random.default_rng(seed)
-    words = []
-    for k, category in enumerate(CATEGORIES):
-        color = list(COLORS)[k % len(COLORS)]
-        scene = Scene(
-            category, sample_instance(rng, color), color, pose=Pose(), place=PLACES[k % 8]
-        )
-        words.append((render(scene, k).image, category))
-    base = Scene("cat", sample_instance(rng, "orange"), "orange", pose=Pose())
-    words += [(render(replace(base, accessory=a), 1).image, a) for a in ACCESSORIES]
-    words += [(render(replace(base, place=p, accessory="hat"), 2).image, p) for p in PLACES]
-    words += [(render(replace(base, style=s, place="beach"), 3).image, s) for s in STYLES]
-    scenes = [sample_scene(rng) for _ in range(24)]
-    drawn = [render(s, k) for k, s in enumerate(scenes)]
-    random = []
-    for start in range(0, 24, 8):
-        random += [
-            (d.image, caption(s, start + k))
-            for k, (s, d) in enumerate(zip(scenes[start : start + 8], drawn[start : start + 8]))
-        ]
-        random += [(mask_picture(d), "") for d in drawn[start : start + 8]]
     people = [
         (render(*photo).image, p.name if k == 0 else photo[0].place or "plain")
         for p in PORTRAITS
         for k, photo in enumerate(photos(p))
     ]
+    masks = "Scenes, captions and masks (orange subject, green accessory, blue object)"
     sheets = (
-        (8, words, "words.png", "The words of the world"),
-        (
-            8,
-            random,
-            "scenes.png",
-            "Scenes, captions and masks (orange subject, green accessory, blue object)",
-        ),
+        (12, _words(rng), "words.png", "The words of the world"),
+        (8, _random(rng), "scenes.png", masks),
         (10, people, "concepts.png", "The bundled concepts, five photos each"),
     )
     paths = []
@@ -108,18 +125,16 @@ def write_gallery(folder: Path, seed: int = 0) -> list[Path]:
     return paths
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m adb_core.toyworld.gallery", description=__doc__
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/gallery"), help="folder for the sheets"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    for path in write_gallery(args.out, args.seed):
-        print(path)
+def main(
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the sheets.")] = Path(
+        "out/gallery"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of the scenes.")] = 0,
+) -> None:
+    """Draw contact sheets of the world."""
+    for path in write_gallery(out, seed):
+        typer.echo(path)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "gallery")

@@ -19,12 +19,14 @@ CODES: dict[str, RGB] = {
     "accessory": (0, 255, 0),
     "object": (0, 0, 255),
 }
+CANVAS = 64  # units of a side of the drawing
 PAPER: RGB = (247, 242, 230)
 PENCIL: RGB = (74, 70, 72)
 
 
 def hex_color(rgb: RGB) -> str:
-    return "#%02x%02x%02x" % tuple(max(0, min(255, int(v))) for v in rgb)
+    # The older way of formatting: another would make every cache of pictures a stale one.
+    return "#%02x%02x%02x" % tuple(max(0, min(255, int(v))) for v in rgb)  # noqa: UP031
 
 
 def darken(rgb: RGB, share: float = 0.45) -> RGB:
@@ -36,7 +38,10 @@ def lighten(rgb: RGB, share: float = 0.4) -> RGB:
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float) -> str:
-    return f"M{cx - rx:.2f} {cy:.2f}a{rx:.2f} {ry:.2f} 0 1 0 {2 * rx:.2f} 0a{rx:.2f} {ry:.2f} 0 1 0 {-2 * rx:.2f} 0Z"
+    return (
+        f"M{cx - rx:.2f} {cy:.2f}a{rx:.2f} {ry:.2f} 0 1 0 {2 * rx:.2f} 0"
+        f"a{rx:.2f} {ry:.2f} 0 1 0 {-2 * rx:.2f} 0Z"
+    )
 
 
 def polygon(*points: tuple[float, float]) -> str:
@@ -46,8 +51,10 @@ def polygon(*points: tuple[float, float]) -> str:
 def rounded(x: float, y: float, w: float, h: float, r: float) -> str:
     r = min(r, w / 2, h / 2)
     return (
-        f"M{x + r:.2f} {y:.2f}h{w - 2 * r:.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {r:.2f}v{h - 2 * r:.2f}"
-        f"a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {r:.2f}h{-(w - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {-r:.2f}"
+        f"M{x + r:.2f} {y:.2f}h{w - 2 * r:.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {r:.2f}"
+        f"v{h - 2 * r:.2f}"
+        f"a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {r:.2f}h{-(w - 2 * r):.2f}"
+        f"a{r:.2f} {r:.2f} 0 0 1 {-r:.2f} {-r:.2f}"
         f"v{-(h - 2 * r):.2f}a{r:.2f} {r:.2f} 0 0 1 {r:.2f} {-r:.2f}Z"
     )
 
@@ -62,8 +69,8 @@ def star(cx: float, cy: float, r: float, points: int = 5, inner: float = 0.42) -
 class Pen:
     """Collects shapes in drawing order. ``style`` decides how colors and outlines come out."""
 
-    def __init__(self, style: str = "photo", size: int = 64):
-        self.style, self.size = style, size
+    def __init__(self, style: str = "photo"):
+        self.style = style
         self.element = "background"
         self._items: list[tuple[str, str | None]] = []  # (svg for the picture, svg for the mask)
         self._defs: list[str] = []
@@ -100,7 +107,10 @@ class Pen:
         return len(self._items)
 
     def send_back(self, start: int, middle: int) -> None:
-        """Move what was drawn since ``middle`` behind what was drawn between ``start`` and ``middle``."""
+        (
+            "Move what was drawn since ``middle`` behind what was drawn between ``start`` and "
+            """``middle``."""
+        )
         self._items[start:] = self._items[middle:] + self._items[start:middle]
 
     # ------------------------------------------------------------ shapes
@@ -114,8 +124,11 @@ class Pen:
         opacity: float = 1.0,
         mask: bool = True,
     ) -> None:
-        """Draw path ``d``. Outlines of filled shapes are pencil in a sketch and left out in a painting;
+        (
+            "Draw path ``d``. Outlines of filled shapes are pencil in a sketch and left out in a "
+            """painting;
         ``mask`` False keeps the shape out of the masks (shadows, shading)."""
+        )
         code = hex_color(CODES[self.element])
         flat = f'<path d="{d}" fill="{code if fill else "none"}"'
         flat += (
@@ -132,7 +145,10 @@ class Pen:
             width *= 1.15
         svg = f'<path d="{d}" fill="{hex_color(self._tone(fill)) if fill else "none"}"'
         if stroke:
-            svg += f' stroke="{hex_color(stroke)}" stroke-width="{width:.2f}" stroke-linecap="round" stroke-linejoin="round"'
+            svg += (
+                f' stroke="{hex_color(stroke)}" stroke-width="{width:.2f}" stroke-linecap="round" '
+                'stroke-linejoin="round"'
+            )
         if opacity < 1:
             svg += f' opacity="{opacity:.2f}"'
         self._items.append((svg + "/>", flat if mask else None))
@@ -146,7 +162,10 @@ class Pen:
     def band(self, d: str, color: RGB, width: float) -> None:
         """A stroke that is painted surface rather than ink: tails, handles, stripes."""
         code = hex_color(CODES[self.element])
-        shape = f'<path d="{d}" fill="none" stroke-width="{width:.2f}" stroke-linecap="round" stroke-linejoin="round" stroke="{{}}"/>'
+        shape = (
+            f'<path d="{d}" fill="none" stroke-width="{width:.2f}" stroke-linecap="round" '
+            f'stroke-linejoin="round" stroke="{{}}"/>'
+        )
         self._items.append((shape.format(hex_color(self._tone(color))), shape.format(code)))
 
     def gradient(
@@ -161,12 +180,16 @@ class Pen:
         raw: bool = False,
         mask: bool = False,
     ) -> None:
-        """Fill path ``d`` with a gradient of ``(offset, color, opacity)`` stops over its bounding box.
+        (
+            "Fill path ``d`` with a gradient of ``(offset, color, opacity)`` stops over its "
+            """bounding box.
 
         ``raw`` keeps the stops' colors as they are in every style (light and shade)."""
+        )
         name = f"g{len(self._defs)}"
         body = "".join(
-            f'<stop offset="{o}" stop-color="{hex_color(c if raw else self._tone(c))}" stop-opacity="{a}"/>'
+            f'<stop offset="{o}" stop-color="{hex_color(c if raw else self._tone(c))}" '
+            f'stop-opacity="{a}"/>'
             for o, c, a in stops
         )
         box = "" if radial else f' x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
@@ -204,12 +227,13 @@ class Pen:
 
     # ------------------------------------------------------------ output
 
-    def svg(self, flat: bool = False) -> str:
-        """The drawing as an SVG document; ``flat`` paints elements in their code colors."""
+    def svg(self, size: int, flat: bool = False) -> str:
+        """The drawing as an SVG document of ``size`` by ``size`` pixels; ``flat`` paints elements
+        in their code colors."""
         body = "".join(item[1] or "" if flat else item[0] for item in self._items)
         edges = ' shape-rendering="crispEdges"' if flat else ""
-        n = self.size
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{n}" height="{n}" viewBox="0 0 {n} {n}"{edges}>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" '
+            f'viewBox="0 0 {CANVAS} {CANVAS}"{edges}>'
             f"<defs>{''.join(self._defs)}</defs>{body}</svg>"
         )

@@ -1,4 +1,4 @@
-"""The eight places and the plain backdrop, drawn over the whole 64x64 picture, horizon near y = 40."""
+"""The eight places and the plain backdrop, drawn over the whole canvas, horizon near y = 40."""
 
 from __future__ import annotations
 

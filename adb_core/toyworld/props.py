@@ -46,7 +46,10 @@ def scarf(p: Pen, a: Anchors) -> None:
     x, y, w = a.neck
     red, white = (222, 40, 62), (250, 244, 236)
     if w == 0:  # a fish: the scarf goes around the body
-        d = f"M{x - 2.6} {y - 9.6}Q{x - 6.6} {y} {x - 2.6} {y + 9.6}L{x + 2.6} {y + 9.6}Q{x - 1.4} {y} {x + 2.6} {y - 9.6}Z"
+        d = (
+            f"M{x - 2.6} {y - 9.6}Q{x - 6.6} {y} {x - 2.6} {y + 9.6}L{x + 2.6} {y + 9.6}"
+            f"Q{x - 1.4} {y} {x + 2.6} {y - 9.6}Z"
+        )
         tail = polygon((x - 2.2, y + 7), (x + 2.8, y + 7), (x + 3.6, y + 15), (x - 1.8, y + 15.4))
         bars = [
             (x - 5.6, y - 5.6, x + 1.0, y - 5.6),
@@ -55,7 +58,10 @@ def scarf(p: Pen, a: Anchors) -> None:
         ]
         low = (x + 0.8, y + 13)
     else:
-        d = f"M{x - w - 1} {y - 2.6}Q{x} {y + 2.2} {x + w + 1} {y - 2.6}L{x + w + 1.4} {y + 1.8}Q{x} {y + 6.6} {x - w - 1.4} {y + 1.8}Z"
+        d = (
+            f"M{x - w - 1} {y - 2.6}Q{x} {y + 2.2} {x + w + 1} {y - 2.6}L{x + w + 1.4} {y + 1.8}"
+            f"Q{x} {y + 6.6} {x - w - 1.4} {y + 1.8}Z"
+        )
         tail = polygon(
             (x + w * 0.2, y + 1.4),
             (x + w * 0.2 + 5, y + 0.6),
@@ -78,7 +84,8 @@ def glasses(p: Pen, a: Anchors) -> None:
     x, y, gap = a.eyes
     r = max(3.3, min(gap * 0.96, 4.4))
     p.line(
-        f"M{x - gap - r} {y - 0.4}L{x - gap - r - 3.2} {y - 2}M{x + gap + r} {y - 0.4}L{x + gap + r + 3.2} {y - 2}M{x - gap + r} {y}H{x + gap - r}",
+        f"M{x - gap - r} {y - 0.4}L{x - gap - r - 3.2} {y - 2}M{x + gap + r} {y - 0.4}"
+        f"L{x + gap + r + 3.2} {y - 2}M{x - gap + r} {y}H{x + gap - r}",
         INK,
         1.7,
     )
@@ -110,16 +117,21 @@ def umbrella(p: Pen, a: Anchors) -> None:
     p.line(f"M{hx} {a.hand[1] + 2}V{y}", (92, 62, 44), 1.5)
     for k in range(4):
         x0, x1 = x - r + k * r / 2, x - r + (k + 1) * r / 2
-        d = f"M{x0} {y}Q{(x0 + x1) / 2} {y - 3} {x1} {y}Q{(x1 + x * 1.6) / 2.6} {y - 9} {x} {y - 11.5}Q{(x0 + x * 1.6) / 2.6} {y - 9} {x0} {y}Z"
+        d = (
+            f"M{x0} {y}Q{(x0 + x1) / 2} {y - 3} {x1} {y}"
+            f"Q{(x1 + x * 1.6) / 2.6} {y - 9} {x} {y - 11.5}"
+            f"Q{(x0 + x * 1.6) / 2.6} {y - 9} {x0} {y}Z"
+        )
         p.path(d, teal if k % 2 == 0 else cream, darken(teal, 0.6), 0.9)
     p.shade(
-        f"M{x - r} {y}Q{x - r * 0.8} {y - 11.5} {x} {y - 11.5}Q{x + r * 0.8} {y - 11.5} {x + r} {y}Z",
+        f"M{x - r} {y}Q{x - r * 0.8} {y - 11.5} {x} {y - 11.5}"
+        f"Q{x + r * 0.8} {y - 11.5} {x + r} {y}Z",
         0.7,
     )
     p.line(f"M{x} {y - 11.5}v-2", (92, 62, 44), 1.3)
 
 
-# ---------------------------------------------------------------- second objects (about 15 wide, 14 tall)
+# ---------------------------------------------------------- second objects (about 15 wide, 14 tall)
 
 
 def ball(p: Pen) -> None:
@@ -171,7 +183,8 @@ def cake(p: Pen) -> None:
     p.line("M-7.4 -3.4H7.4", (206, 122, 84), 1.5)
     p.shade(d, 0.6)
     p.path(
-        "M-8.4 -9.6Q-8.4 -11.6 -6 -11.6H6Q8.4 -11.6 8.4 -9.6V-7.4Q6.6 -4.6 5 -7.2Q3.2 -4.8 1.4 -7.2Q-1 -4.4 -2.8 -7.2Q-4.8 -4.8 -6 -7.2Q-8.2 -5.4 -8.4 -7.4Z",
+        "M-8.4 -9.6Q-8.4 -11.6 -6 -11.6H6Q8.4 -11.6 8.4 -9.6V-7.4Q6.6 -4.6 5 -7.2"
+        "Q3.2 -4.8 1.4 -7.2Q-1 -4.4 -2.8 -7.2Q-4.8 -4.8 -6 -7.2Q-8.2 -5.4 -8.4 -7.4Z",
         (255, 140, 178),
         (150, 62, 92),
         0.9,

@@ -14,14 +14,16 @@ import numpy as np
 import resvg_py
 from PIL import Image
 
-from .pen import CODES, ELEMENTS, Pen, ellipse
+from .pen import CANVAS, CODES, ELEMENTS, Pen, ellipse
 from .places import PLACE
 from .props import PUT, WEAR
 from .scene import Scene
+from .skies import SKY
 from .subjects import DRAW
 
-SIZE = 64
-LENS = 0.0725  # weight of each neighbor in _soften: a Gaussian of 0.45 pixels
+SIZE = 128  # pixels of a side; everything is drawn in units of a 64th of it
+LENS = 0.11  # weight of each neighbor in _soften: a Gaussian of half a pixel
+BLOCK = 2  # pixels of a block of pixel art
 FOOT = 57.0  # y of the line the subject stands on
 
 
@@ -30,8 +32,8 @@ class Rendered:
     """A picture and its truth.
 
     Attributes:
-        image: uint8 (64, 64, 3), RGB.
-        masks: element name -> bool (64, 64); the visible pixels of each element. They are
+        image: uint8 (size, size, 3), RGB.
+        masks: element name -> bool (size, size); the visible pixels of each element. They are
             disjoint and cover the picture; an absent element's mask is empty.
     """
 
@@ -57,7 +59,7 @@ def _layout(scene: Scene, rng: np.random.Generator) -> _Layout:
     scale = (
         pose.scale * (1.0 if top_heavy else 1.12) * (0.96 if scene.accessory == "umbrella" else 1.0)
     )
-    x = SIZE / 2 + pose.x
+    x = CANVAS / 2 + pose.x
     if scene.relation == "next to":
         side = 1 if rng.random() < 0.5 else -1
         if scene.accessory in ("balloon", "umbrella"):  # leave room where it hangs
@@ -100,7 +102,10 @@ def _object(p: Pen, scene: Scene, x: float, y: float, scale: float) -> None:
 def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
     pose = scene.pose
     flip = -1 if pose.flip else 1
-    frame = f"translate({at.x:.2f} {at.y:.2f}) rotate({pose.tilt:.2f}) scale({flip * at.scale:.3f} {at.scale:.3f})"
+    frame = (
+        f"translate({at.x:.2f} {at.y:.2f}) rotate({pose.tilt:.2f}) scale({flip * at.scale:.3f} "
+        f"{at.scale:.3f})"
+    )
     with p.group(f'transform="{frame}"'):
         start = p.mark()
         with p.on("subject"):
@@ -123,7 +128,8 @@ def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
             with (
                 p.on("object"),
                 p.group(
-                    f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale({at.object_scale:.3f})"'
+                    f'transform="translate({reach[0] + 2.2:.2f} {reach[1] + 0.5:.2f}) scale('
+                    f'{at.object_scale:.3f})"'
                 ),
             ):
                 PUT[scene.object](p)
@@ -137,10 +143,12 @@ def _subject(p: Pen, scene: Scene, at: _Layout) -> None:
 
 
 def draw(scene: Scene, seed: int) -> Pen:
-    """Draw a scene with a fresh pen (the SVG is ``draw(scene, seed).svg()``)."""
+    """Draw a scene with a fresh pen (the SVG is ``draw(scene, seed).svg(size)``)."""
     rng = np.random.default_rng([seed, 0xD4A3])
-    p = Pen(scene.style, SIZE)
+    p = Pen(scene.style)
     PLACE[scene.place or "plain"](p, rng)
+    if scene.sky:
+        SKY[scene.sky](p, np.random.default_rng([seed, 0x5C1]))
     at = _layout(scene, rng)
     _shadow(p, at.x, at.object_y - 0.5 if scene.relation == "on top of" else at.y, 14 * at.scale)
     if scene.relation == "next to":
@@ -171,29 +179,30 @@ def _strokes(p: Pen, rng: np.random.Generator) -> None:
 
 
 def _raster(svg: str) -> np.ndarray:
-    """SVG -> uint8 (64, 64, 3)."""
-    png = resvg_py.svg_to_bytes(
-        svg_string=svg, skip_system_fonts=True
-    )  # there is no text, and fonts load slowly
+    """SVG -> uint8 (size, size, 3)."""
+    # there is no text, and fonts load slowly
+    png = resvg_py.svg_to_bytes(svg_string=svg, skip_system_fonts=True)
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGB"))
 
 
 def _finish(image: np.ndarray, style: str) -> np.ndarray:
-    """The part of a style that acts on pixels."""
-    if style == "pixel art":
-        small = image.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean(axis=(1, 3))  # (32, 32, 3)
-        step = 255 / 9
-        small = np.round(small / step) * step
-        return small.repeat(2, axis=0).repeat(2, axis=1).round().astype(np.uint8)
-    return _soften(image)
+    """The part of a style that acts on pixels: uint8 (size, size, 3) to the same."""
+    if style != "pixel art":
+        return _soften(image)
+    n = len(image) // BLOCK
+    small = image.reshape(n, BLOCK, n, BLOCK, 3).mean(axis=(1, 3))  # (n, n, 3)
+    step = 255 / 9
+    small = np.round(small / step) * step
+    return small.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1).round().astype(np.uint8)
 
 
 def _soften(image: np.ndarray) -> np.ndarray:
-    """A hint of blur, as any lens has: edges sharper than the pixel grid cost the VAE 3 dB. uint8 to uint8."""
+    """A hint of blur, as any lens has: edges sharper than the pixel grid cost the VAE 3 dB."""
     soft = image.astype(np.float32)
+    size = len(image)
     for axis in (0, 1):
         padded = np.pad(soft, [(1, 1) if k == axis else (0, 0) for k in range(3)], mode="edge")
-        before, after = (padded.take(range(start, start + SIZE), axis) for start in (0, 2))
+        before, after = (padded.take(range(start, start + size), axis) for start in (0, 2))
         soft = (1 - 2 * LENS) * soft + LENS * (before + after)
     return np.rint(soft).astype(np.uint8)
 
@@ -201,16 +210,16 @@ def _soften(image: np.ndarray) -> np.ndarray:
 def _masks(svg: str) -> dict[str, np.ndarray]:
     flat = _raster(svg).astype(int)
     codes = np.array([CODES[e] for e in ELEMENTS])
-    nearest = np.abs(flat[:, :, None, :] - codes).sum(-1).argmin(-1)  # (64, 64)
+    nearest = np.abs(flat[:, :, None, :] - codes).sum(-1).argmin(-1)  # (size, size)
     return {name: nearest == k for k, name in enumerate(ELEMENTS)}
 
 
-def render(scene: Scene, seed: int) -> Rendered:
-    """Draw a scene as pixels, with the visible mask of each of its elements."""
+def render(scene: Scene, seed: int, size: int = SIZE) -> Rendered:
+    """Draw a scene as ``size`` by ``size`` pixels, with the visible mask of each element."""
     p = draw(scene, seed)
-    return Rendered(_finish(_raster(p.svg()), scene.style), _masks(p.svg(flat=True)))
+    return Rendered(_finish(_raster(p.svg(size)), scene.style), _masks(p.svg(size, flat=True)))
 
 
-def render_image(scene: Scene, seed: int) -> np.ndarray:
+def render_image(scene: Scene, seed: int, size: int = SIZE) -> np.ndarray:
     """Only the picture of :func:`render`, in half the time."""
-    return _finish(_raster(draw(scene, seed).svg()), scene.style)
+    return _finish(_raster(draw(scene, seed).svg(size)), scene.style)

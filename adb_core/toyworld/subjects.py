@@ -15,6 +15,9 @@ from .scene import RGB, Instance, mix
 INK: RGB = (34, 28, 38)
 WHITE: RGB = (255, 255, 255)
 CREAM: RGB = (248, 232, 204)
+EYES = 1.15  # size of all eyes
+CHEEK = (2.3, 1.7)
+CHEEK_COLORS: tuple[RGB, RGB] = (250, 104, 120), (200, 60, 84)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) ->
         for k in range(-2, 3):
             y = cy + ry * k / 1.9
             p.band(
-                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} {y + 2:.2f}",
+                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} "
+                f"{y + 2:.2f}",
                 c,
                 2.1,
             )
@@ -106,38 +110,38 @@ def _skin(
     p.line(d, line if p.style != "sketch" else INK, 1.2) if p.style != "painting" else None
 
 
+# A mark has its own color, whoever wears it: a word can mean it, and it is seen on any coat.
+MARK_COLORS: dict[str, RGB] = {
+    "star": (255, 214, 62),
+    "heart": (232, 46, 76),
+    "bolt": (255, 250, 236),
+    "moon": (168, 222, 255),
+}
+MARK_SIZE = 1.3
+
+
 def _mark(p: Pen, i: Instance, x: float, y: float) -> None:
-    tone = (255, 246, 190) if sum(i.primary) < 420 else (92, 30, 96)
-    if i.mark == "star":
-        p.path(star(x, y, 4.4), tone, darken(tone), 0.6)
-    elif i.mark == "heart":
-        p.path(
-            f"M{x} {y + 4}C{x - 7} {y - 1} {x - 4} {y - 6} {x} {y - 2.2}C{x + 4} {y - 6} {x + 7} {y - 1} {x} {y + 4}Z",
-            tone,
-            darken(tone),
-            0.6,
-        )
-    elif i.mark == "bolt":
-        p.path(
-            polygon(
-                (x + 1.5, y - 5),
-                (x - 3.2, y + 0.8),
-                (x - 0.4, y + 0.8),
-                (x - 1.5, y + 5),
-                (x + 3.2, y - 1),
-                (x + 0.4, y - 1),
-            ),
-            tone,
-            darken(tone),
-            0.6,
-        )
-    elif i.mark == "moon":
-        p.path(
-            f"M{x + 1.8} {y - 4.4}A4.6 4.6 0 1 0 {x + 3.8} {y + 2.8}A3.8 3.8 0 1 1 {x + 1.8} {y - 4.4}Z",
-            tone,
-            darken(tone),
-            0.6,
-        )
+    if i.mark not in MARK_COLORS:
+        return
+    k = MARK_SIZE
+    shapes = {
+        "star": star(x, y, 4.4 * k),
+        "heart": (
+            f"M{x} {y + 4 * k}C{x - 7 * k} {y - k} {x - 4 * k} {y - 6 * k} {x} {y - 2.2 * k}"
+            f"C{x + 4 * k} {y - 6 * k} {x + 7 * k} {y - k} {x} {y + 4 * k}Z"
+        ),
+        "bolt": polygon(
+            *(
+                (x + a * k, y + b * k)
+                for a, b in ((1.5, -5), (-3.2, 0.8), (-0.4, 0.8), (-1.5, 5), (3.2, -1), (0.4, -1))
+            )
+        ),
+        "moon": (  # an outer arc of radius 5 and an inner one of 4.8 through the same two points
+            f"M{x + 2.4 * k} {y - 4.4 * k}A{5 * k} {5 * k} 0 1 0 {x + 2.4 * k} {y + 4.4 * k}"
+            f"A{4.8 * k} {4.8 * k} 0 0 1 {x + 2.4 * k} {y - 4.4 * k}Z"
+        ),
+    }
+    p.path(shapes[i.mark], MARK_COLORS[i.mark], (40, 26, 40), 1.0)
 
 
 def _face(
@@ -150,9 +154,10 @@ def _face(
     mouth: float = 3.6,
     nose: RGB | None = None,
 ) -> None:
+    size *= EYES
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.0), y + 3.0, 1.9, 1.3), (246, 120, 130), opacity=0.75)
+            p.path(ellipse(x + s * (gap + 2.2), y + 3.3, *CHEEK), *CHEEK_COLORS, 0.5)
     for s in (-1, 1):
         p.path(ellipse(x + s * gap, y, 2.3 * size, 2.6 * size), WHITE, darken(i.primary, 0.7), 0.5)
         p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.5 * size, 1.75 * size), INK)
@@ -170,7 +175,10 @@ def _face(
 
 def _sitting(p: Pen, i: Instance, rx: float, ry: float) -> None:
     """A sitting body with two feet."""
-    d = f"M{-rx * 0.62} {-2 * ry}C{-rx * 1.05} {-1.6 * ry} {-rx * 1.25} -1 {-rx * 0.8} 0H{rx * 0.8}C{rx * 1.25} -1 {rx * 1.05} {-1.6 * ry} {rx * 0.62} {-2 * ry}Z"
+    d = (
+        f"M{-rx * 0.62} {-2 * ry}C{-rx * 1.05} {-1.6 * ry} {-rx * 1.25} -1 {-rx * 0.8} 0"
+        f"H{rx * 0.8}C{rx * 1.25} -1 {rx * 1.05} {-1.6 * ry} {rx * 0.62} {-2 * ry}Z"
+    )
     _skin(p, i, d, (0, -ry, rx, ry))
     for s in (-1, 1):
         _skin(
@@ -273,8 +281,10 @@ def dog(p: Pen, i: Instance) -> Anchors:
     length = 12.5 * i.detail
     for s in (-1, 1):
         d = (
-            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} {hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
-            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} {hy - hr * 0.9}Z"
+            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} "
+            f"{hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
+            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} "
+            f"{hy - hr * 0.9}Z"
         )
         _skin(p, i, d, (0, 0, 1, 1), ear, False)
     eyes = Instance(i.primary, i.secondary, mark=i.mark)
@@ -292,9 +302,10 @@ def dog(p: Pen, i: Instance) -> Anchors:
 
 def _eyes(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0) -> None:
     """Eyes (and cheeks) without a mouth."""
+    size *= EYES
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.0), y + 3.4, 1.9, 1.3), (246, 120, 130), opacity=0.75)
+            p.path(ellipse(x + s * (gap + 2.2), y + 3.6, *CHEEK), *CHEEK_COLORS, 0.5)
     for s in (-1, 1):
         p.path(ellipse(x + s * gap, y, 2.2 * size, 2.5 * size), WHITE, darken(i.primary, 0.7), 0.5)
         p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.45 * size, 1.7 * size), INK)
@@ -410,11 +421,16 @@ def bird(p: Pen, i: Instance) -> Anchors:
         0.9,
     )
     d = (
-        f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
+        f"M{-w} {by}C{-w} {by + h * 1.15} {w * 0.95} {by + h * 1.2} {w} {by - h * 0.1}"
+        f"C{w} {by - h * 0.6} {hx + hr * 0.9} {by - h * 0.4} {hx + hr} {hy}"
         f"A{hr} {hr} 0 0 0 {hx - hr} {hy}C{hx - hr} {by - h * 0.5} {-w} {by - h * 0.6} {-w} {by}Z"
     )
     _skin(p, i, d, (0, by, w, h * 1.1))
-    wing = f"M{-w * 0.75} {by - h * 0.1}C{-w * 0.3} {by - h * 0.5} {w * 0.35} {by - h * 0.3} {w * 0.4} {by + h * 0.1}C{w * 0.1} {by + h * 0.75} {-w * 0.6} {by + h * 0.6} {-w * 0.75} {by - h * 0.1}Z"
+    wing = (
+        f"M{-w * 0.75} {by - h * 0.1}C{-w * 0.3} {by - h * 0.5} {w * 0.35} {by - h * 0.3} "
+        f"{w * 0.4} {by + h * 0.1}C{w * 0.1} {by + h * 0.75} {-w * 0.6} {by + h * 0.6} "
+        f"{-w * 0.75} {by - h * 0.1}Z"
+    )
     _skin(p, i, wing, (0, 0, 1, 1), darken(i.primary, 0.18), False)
     _eyes(p, i, hx + 0.6, hy - 0.6, hr * 0.42, 0.95)
     _mark(p, i, -w * 0.12, by + h * 0.15)
@@ -443,7 +459,8 @@ def fish(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} {w * 0.3} {cy - h * 0.85}Z",
+        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} "
+        f"{w * 0.3} {cy - h * 0.85}Z",
         (0, 0, 1, 1),
         mix(i.primary, i.secondary, 0.35),
         False,
@@ -451,7 +468,8 @@ def fish(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}L{w * 0.25} {cy + h * 0.9}Z",
+        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}"
+        f"L{w * 0.25} {cy + h * 0.9}Z",
         (0, 0, 1, 1),
         mix(i.primary, i.secondary, 0.35),
         False,
@@ -564,7 +582,7 @@ def robot(p: Pen, i: Instance) -> Anchors:
     p.line(f"M-3 {hy + hh * 0.29}H3", INK if sum(i.primary) > 230 else (230, 230, 236), 1.1)
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, 1.9, 1.3), (246, 120, 130), opacity=0.8)
+            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, *CHEEK), *CHEEK_COLORS, 0.5)
     _mark(p, i, 0, -4 - h * 0.5)
     return Anchors(
         (0, hy - hh * 0.5),
@@ -580,7 +598,11 @@ def car(p: Pen, i: Instance) -> Anchors:
     w, h = 17.5 * i.width, 9.5 * i.height
     ch = 10.0 * i.head
     y0 = -4.5 - h
-    cabin = f"M{-w * 0.55} {y0 + 1}L{-w * 0.36} {y0 - ch}Q{-w * 0.34} {y0 - ch - 1} {-w * 0.25} {y0 - ch - 1}H{w * 0.28}Q{w * 0.36} {y0 - ch - 1} {w * 0.42} {y0 - ch}L{w * 0.64} {y0 + 1}Z"
+    cabin = (
+        f"M{-w * 0.55} {y0 + 1}L{-w * 0.36} {y0 - ch}"
+        f"Q{-w * 0.34} {y0 - ch - 1} {-w * 0.25} {y0 - ch - 1}H{w * 0.28}"
+        f"Q{w * 0.36} {y0 - ch - 1} {w * 0.42} {y0 - ch}L{w * 0.64} {y0 + 1}Z"
+    )
     _skin(p, i, cabin, (0, y0 - ch / 2, w * 0.6, ch / 2), pattern=i.pattern in ("half", "checks"))
     p.path(
         f"M{-w * 0.4} {y0 - 0.6}L{-w * 0.27} {y0 - ch + 1.2}H{w * 0.27}L{w * 0.46} {y0 - 0.6}Z",
@@ -588,7 +610,11 @@ def car(p: Pen, i: Instance) -> Anchors:
         darken(i.primary, 0.5),
         0.8,
     )
-    d = f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}Q{-w} -3.4 {-w} -5Z"
+    d = (
+        f"M{-w} -5V{y0 + 3}Q{-w} {y0} {-w + 4} {y0}H{w * 0.6}"
+        f"Q{w * 0.98} {y0 + 0.4} {w} {y0 + h * 0.55}V-5Q{w} -3.4 {w - 2} -3.4H{-w + 2}"
+        f"Q{-w} -3.4 {-w} -5Z"
+    )
     _skin(p, i, d, (-1, y0 + h / 2, w, h / 2 + 1))
     p.path(ellipse(w * 0.88, y0 + h * 0.42, 1.9, 1.7), (255, 240, 160), (120, 90, 20), 0.6)
     p.path(rounded(-w - 0.6, y0 + h * 0.3, 2.4, 2.6, 0.6), (220, 50, 46))
@@ -637,11 +663,11 @@ def house(p: Pen, i: Instance) -> Anchors:
         )
         p.path(ellipse(s * gap + 0.2, wy + 0.3, 1.5, 1.7), INK)
         p.path(ellipse(s * gap + 0.7, wy - 0.4, 0.6, 0.6), WHITE)
-    p.path(f"M-3.2 0V-5.6A3.2 3.2 0 0 1 3.2 -5.6V0Z", (110, 66, 40), (56, 32, 18), 0.9)
+    p.path("M-3.2 0V-5.6A3.2 3.2 0 0 1 3.2 -5.6V0Z", (110, 66, 40), (56, 32, 18), 0.9)
     p.path(ellipse(1.7, -3.4, 0.6, 0.6), (250, 214, 90))
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(s * gap * 1.3, wy + 5.2, 2.0, 1.3), (246, 120, 130), opacity=0.8)
+            p.path(ellipse(s * gap * 1.3, wy + 5.2, *CHEEK), *CHEEK_COLORS, 0.5)
     _mark(p, i, 0, -h - rh * 0.34)
     return Anchors(
         (0, -h - rh * 0.86), 6.4, (0, wy, gap), (0, -h + 1.6, w * 1.0), (w, -h * 0.45), h + rh
@@ -652,10 +678,16 @@ def mug(p: Pen, i: Instance) -> Anchors:
     w, h = 10.8 * i.width, 23 * i.height
     e = 2.8
     r = 6.2 * i.detail
-    hd = f"M{w * 0.9} {-h * 0.78}C{w + r * 1.7} {-h * 0.9} {w + r * 1.7} {-h * 0.16} {w * 0.86} {-h * 0.22}"
+    hd = (
+        f"M{w * 0.9} {-h * 0.78}C{w + r * 1.7} {-h * 0.9} {w + r * 1.7} {-h * 0.16} {w * 0.86} "
+        f"{-h * 0.22}"
+    )
     p.line(hd, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 5.0)
     p.band(hd, i.primary, 2.9)
-    d = f"M{-w} {-h}L{-w * 0.88} -3Q{-w * 0.86} 0 {-w * 0.6} 0H{w * 0.6}Q{w * 0.86} 0 {w * 0.88} -3L{w} {-h}Z"
+    d = (
+        f"M{-w} {-h}L{-w * 0.88} -3Q{-w * 0.86} 0 {-w * 0.6} 0H{w * 0.6}"
+        f"Q{w * 0.86} 0 {w * 0.88} -3L{w} {-h}Z"
+    )
     _skin(p, i, d, (0, -h * 0.48, w, h * 0.5))
     p.path(ellipse(0, -h, w, e), lighten(i.primary, 0.35), darken(i.primary, 0.6), 1.1)
     p.path(ellipse(0, -h + 0.5, w * 0.78, e * 0.62), (94, 56, 34))
@@ -676,10 +708,17 @@ def teapot(p: Pen, i: Instance) -> Anchors:
     w, h = 12.0 * i.width, 19.0 * i.height
     cy = -h * 0.5 - 0.8
     r = 7.0 * i.detail
-    hd = f"M{-w * 0.8} {cy - h * 0.28}C{-w - r * 1.5} {cy - h * 0.5} {-w - r * 1.4} {cy + h * 0.4} {-w * 0.82} {cy + h * 0.2}"
+    hd = (
+        f"M{-w * 0.8} {cy - h * 0.28}C{-w - r * 1.5} {cy - h * 0.5} {-w - r * 1.4} {cy + h * 0.4} "
+        f"{-w * 0.82} {cy + h * 0.2}"
+    )
     p.line(hd, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 4.8)
     p.band(hd, i.primary, 2.8)
-    spout = f"M{w * 0.7} {cy + h * 0.3}C{w + 5} {cy + h * 0.2} {w + 2} {cy - h * 0.2} {w + r} {cy - h * 0.52}L{w + r + 3.4} {cy - h * 0.36}C{w + 8} {cy} {w + 8} {cy + h * 0.3} {w * 0.7} {cy + h * 0.42}Z"
+    spout = (
+        f"M{w * 0.7} {cy + h * 0.3}C{w + 5} {cy + h * 0.2} {w + 2} {cy - h * 0.2} {w + r} "
+        f"{cy - h * 0.52}L{w + r + 3.4} {cy - h * 0.36}"
+        f"C{w + 8} {cy} {w + 8} {cy + h * 0.3} {w * 0.7} {cy + h * 0.42}Z"
+    )
     _skin(p, i, spout, (0, 0, 1, 1), None, False)
     _skin(p, i, ellipse(0, cy, w, h * 0.5), (0, cy, w, h * 0.5))
     p.path(
@@ -719,14 +758,18 @@ def mushroom(p: Pen, i: Instance) -> Anchors:
     _skin(
         p,
         i,
-        f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z",
+        f"M{-sw} {-stem}C{-sw * 0.8} -6 {-sw * 1.25} -2 {-sw * 0.9} 0H{sw * 0.9}"
+        f"C{sw * 1.25} -2 {sw * 0.8} -6 {sw} {-stem}Z",
         (0, 0, 1, 1),
         tone,
         False,
     )
     y = -stem + 2.4
     p.path(ellipse(0, y - 0.4, w * 0.82, 2.8), darken(tone, 0.25), darken(tone, 0.55), 0.8)
-    d = f"M{-w} {y}C{-w * 1.05} {y - h * 1.35 * i.detail} {w * 1.05} {y - h * 1.35 * i.detail} {w} {y}Q0 {y - 3.4} {-w} {y}Z"
+    d = (
+        f"M{-w} {y}C{-w * 1.05} {y - h * 1.35 * i.detail} {w * 1.05} {y - h * 1.35 * i.detail} "
+        f"{w} {y}Q0 {y - 3.4} {-w} {y}Z"
+    )
     _skin(p, i, d, (0, y - h * 0.5, w, h * 0.55))
     look = Instance(tone, i.secondary, mark=i.mark)
     _face(p, look, 0, -stem * 0.52, 3.2, 0.9, 3.2)
@@ -748,7 +791,8 @@ def cactus(p: Pen, i: Instance) -> Anchors:
     arm = 8.0 * i.detail
     for s, y, up in ((-1, -h * 0.36, 7.5), (1, -h * 0.5, 8.5)):
         d = (
-            f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
+            f"M{s * w * 0.7} {y - r}H{s * (w + arm - r * 1.6)}V{y - up}"
+            f"A{r} {r} 0 0 {1 if s > 0 else 0} {s * (w + arm + r * 0.4)} {y - up}"
             f"V{y}Q{s * (w + arm + r * 0.4)} {y + r} {s * (w + arm - r)} {y + r}H{s * w * 0.7}Z"
         )
         _skin(p, i, d, (s * (w + arm * 0.6), y, arm, 8), pattern=i.pattern in ("half",))

@@ -154,8 +154,7 @@ def to_images(latents):
 
 cat = world.Scene(
     "cat",
-    world.sample_instance(np.random.default_rng(0), "red"),
-    color="red",
+    world.individual("red", np.random.default_rng(0)),
     accessory="hat",
     place="beach",
 )

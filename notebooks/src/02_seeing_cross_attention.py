@@ -73,8 +73,7 @@ rng = np.random.default_rng(0)
 scenes = [
     world.Scene(
         "cat",
-        world.sample_instance(rng, "red"),
-        color="red",
+        world.individual("red", rng),
         accessory="hat",
         place="beach",
         pose=world.sample_pose(rng),

@@ -7,25 +7,34 @@ module imports no torch: its worker processes start quickly.
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import io
 import json
-import multiprocessing
-import os
-import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_text, sweep
-from ..toyworld import grammar
-from ..toyworld import scene as scene_module
-from ..toyworld.scene import LABELS, Scene, labels, sample_scene, scene_from_dict, scene_to_dict
+from ..system.fingerprints import fingerprint
+from ..toyworld import (
+    grammar,
+    pen,
+    places,
+    portraits,
+    props,
+    render,
+    sampling,
+    scene as scene_module,
+    skies,
+    subjects,
+)
+from ..toyworld.render import SIZE
+from ..toyworld.scene import LABELS, Scene, labels, scene_from_dict, scene_to_dict
+from .workers import as_made
 
-CHUNK = 2000  # scenes in a file: 25 MB of pixels, half a minute of work at most
+CHUNK = 500  # scenes in a file: 25 MB of pixels, a few seconds of work
 CAPTION_STRIDE = 64  # captions of scene i use the seeds i * 64 + j
 
 
@@ -34,7 +43,7 @@ class Cache:
     """Rendered scenes.
 
     Attributes:
-        images: uint8 (n, 64, 64, 3), RGB.
+        images: uint8 (n, 128, 128, 3), RGB.
         records: n dicts with the scene as plain data and its captions.
     """
 
@@ -64,7 +73,7 @@ def label_numbers(scenes: list[Scene]) -> np.ndarray:
     """int64 (n, heads): class numbers in the order of ``LABELS``; -1 where no word fits."""
     table = np.full((len(scenes), len(LABELS)), -1, dtype=np.int64)
     numbers = [{word: k for k, word in enumerate(words)} for words in LABELS.values()]
-    for row, item in zip(table, scenes):
+    for row, item in zip(table, scenes, strict=True):
         for head, word in enumerate(labels(item)[name] for name in LABELS):
             if word is not None:
                 row[head] = numbers[head][word]
@@ -72,30 +81,50 @@ def label_numbers(scenes: list[Scene]) -> np.ndarray:
 
 
 def code_hash() -> str:
-    """Changes when the code that draws or describes scenes changes: old pictures are then stale."""
-    from ..toyworld import pen, places, props, render, subjects
+    """Changes when the code that draws or describes scenes does: old pictures are then stale.
 
-    drawing = (scene_module, grammar, pen, subjects, props, places, render)
-    sources = [Path(module.__file__).read_bytes() for module in drawing]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:16]
+    Comments and layout do not count.
+    """
+    drawing = (
+        scene_module,
+        portraits,
+        sampling,
+        grammar,
+        pen,
+        subjects,
+        props,
+        places,
+        skies,
+        render,
+    )
+    trees = [ast.dump(ast.parse(Path(module.__file__).read_bytes())) for module in drawing]
+    return fingerprint(trees, b"\0")[:16]
+
+
+@dataclass(frozen=True)
+class Renders:
+    """Which scenes a cache holds.
+
+    Attributes:
+        held_out, sample: passed to :func:`.sampling.sample_scene`.
+        captions_per_image: how many ways to say each scene.
+        chunk: scenes in a file.
+    """
+
+    count: int
+    seed: int
+    held_out: bool = False
+    captions_per_image: int = 4
+    chunk: int = CHUNK
+    sample: dict = field(default_factory=dict)
 
 
 def build_cache(
-    folder: str | Path,
-    *,
-    count: int,
-    seed: int,
-    held_out: bool = False,
-    workers: int | None = None,
-    captions_per_image: int = 4,
-    chunk: int = CHUNK,
-    progress: bool = True,
-    **sample,
+    folder: str | Path, renders: Renders, *, workers: int | None = None, progress: bool = True
 ) -> Cache:
-    """Render ``count`` scenes into ``folder``, or go on where a killed call stopped, or just load.
+    """Draw the scenes into ``folder``, or go on where a killed call stopped, or just load.
 
     Args:
-        held_out, sample: passed to :func:`.scene.sample_scene`.
         workers: processes; None uses all cores, 1 renders in this process.
 
     A folder made with other settings or by other render code is made anew.
@@ -104,27 +133,19 @@ def build_cache(
         DiskFull: no space left; the chunks already there stay.
     """
     folder = Path(folder)
-    settings = {
-        "count": count,
-        "seed": seed,
-        "held_out": held_out,
-        "captions_per_image": captions_per_image,
-        "chunk": chunk,
-        "sample": sample,
-        "code": code_hash(),
-    }
+    settings = {**asdict(renders), "code": code_hash()}
     _prepare(folder, settings)
     jobs = [
         (folder, number, settings)
-        for number in range(-(-count // chunk))
+        for number in range(-(-renders.count // renders.chunk))
         if not _is_made(folder, number)
     ]
-    _render_all(jobs, workers or os.cpu_count() or 1, progress)
+    _render_all(jobs, workers, progress)
     return load_cache(folder)
 
 
 def load_cache(folder: str | Path) -> Cache:
-    """Read a finished cache into memory (12 kB per image).
+    """Read a finished cache into memory (49 kB per image).
 
     Raises:
         FileNotFoundError: no cache, or chunks missing; the message names the folder.
@@ -133,7 +154,7 @@ def load_cache(folder: str | Path) -> Cache:
     try:
         settings = json.loads((folder / "manifest.json").read_text())
         count, chunk = settings["count"], settings["chunk"]
-        images, records = np.empty((count, 64, 64, 3), np.uint8), []
+        images, records = np.empty((count, SIZE, SIZE, 3), np.uint8), []
         for number, start in enumerate(range(0, count, chunk)):
             pixels, texts = _paths(folder, number)
             images[start : start + chunk] = np.load(pixels)
@@ -174,16 +195,14 @@ def _prepare(folder: Path, settings: dict) -> None:
 
 
 def make_scene(index: int, settings: dict) -> tuple[np.ndarray, dict]:
-    """Scene ``index`` of a cache: uint8 (64, 64, 3) and its record."""
-    from ..toyworld.render import render_image
-
+    """Scene ``index`` of a cache: uint8 (128, 128, 3) and its record."""
     rng = np.random.default_rng([settings["seed"], index])
-    item = sample_scene(rng, held_out=settings["held_out"], **settings["sample"])
+    item = sampling.sample_scene(rng, held_out=settings["held_out"], **settings["sample"])
     said = [
         grammar.caption(item, index * CAPTION_STRIDE + j)
         for j in range(settings["captions_per_image"])
     ]
-    return render_image(item, index), {"scene": scene_to_dict(item), "captions": said}
+    return render.render_image(item, index), {"scene": scene_to_dict(item), "captions": said}
 
 
 def _make_chunk(folder: Path, number: int, settings: dict) -> int:
@@ -199,39 +218,12 @@ def _make_chunk(folder: Path, number: int, settings: dict) -> int:
     return len(made)
 
 
-def _render_all(jobs: list[tuple], workers: int, progress: bool) -> None:
+def _render_all(jobs: list[tuple], workers: int | None, progress: bool) -> None:
     if not jobs:
         return
     from tqdm.auto import tqdm
 
-    settings = jobs[0][2]
-    with tqdm(
-        total=len(jobs) * settings["chunk"], desc="render", unit="scene", disable=not progress
-    ) as bar:
-        if workers == 1 or len(jobs) == 1:
-            for job in jobs:
-                bar.update(_make_chunk(*job))
-            return
-        # spawn, not fork: a forked child of a process whose torch threads run can hang
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=context, initializer=_die_with_parent
-        ) as pool:
-            futures = [pool.submit(_make_chunk, *job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    bar.update(future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing into the folder."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    total = len(jobs) * jobs[0][2]["chunk"]
+    with tqdm(total=total, desc="render", unit="scene", disable=not progress) as bar:
+        for made in as_made(_make_chunk, jobs, workers):
+            bar.update(made)

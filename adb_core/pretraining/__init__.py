@@ -1,0 +1,1 @@
+"""How the bundled model was made, from nothing: ``python -m adb_core.pretraining``."""

@@ -1,0 +1,158 @@
+"""How the tiny CLIP learns.
+
+Two losses: CLIP's symmetric contrastive loss, and, with a weight that is a dial, the same on the
+similarity "each content word against its best image patch, averaged over the words" (as
+FILIP, Yao et al. 2021). With the first alone a causal text tower lets every word's state
+carry its whole prefix and every word's attention map lands on the subject; the second makes
+word states local. No mask is used anywhere: locality has to emerge.
+
+Axes: b batch, n content words of the whole batch, k tokens, p patches, c channels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..tinymodel.clip import build_clip, build_image_processor, embed_patches
+from ..tinymodel.pixels import to_pixels
+from ..tinymodel.tokenizer import build_tokenizer, encode
+from ..toyworld.grammar import STOP_WORDS
+from .cache import Cache
+from .fit import LossFn, fit
+from .settings import Budget, Fit, Place, warm
+
+if TYPE_CHECKING:
+    from transformers import CLIPImageProcessorPil as CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+FIT = Fit("clip", lr=1e-3, muon_lr=1e-2, batch=128, warmup=50, weight_decay=0.05, ema=0.995)
+PATCH_WEIGHT = 0.3  # of the token-to-patch loss: the dial of locality, see the model card
+MAX_LOGIT_SCALE = float(np.log(100.0))  # as CLIP
+
+
+def contrastive_loss(logits: Tensor, same_text: Tensor) -> Tensor:
+    """Symmetric cross-entropy of ``logits`` (b texts, b images), true pairs on the diagonal.
+
+    Args:
+        same_text: bool (b, b). Pairs off the diagonal with equal captions are no negatives
+            (the caption is true of the other image as well) and are left out.
+    """
+    eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(same_text & ~eye, -torch.inf)
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def token_patch_similarity(words: Tensor, content: Tensor, patches: Tensor) -> Tensor:
+    """Mean over a text's content words of the cosine to their best patch.
+
+    Args:
+        words: (b, k, c) projected token states. content: bool (b, k), the words that count.
+        patches: (b', p, c) projected patch states.
+
+    Returns:
+        (b, b'): every text against every image; 0 for a text without content words.
+    """
+    owner = content.nonzero()[:, 0]  # (n,) which text each content word belongs to
+    words = F.normalize(words[content], dim=-1)  # (n, c): packed, for most tokens are padding
+    patches = F.normalize(patches, dim=-1)
+    cosine = words @ patches.flatten(0, 1).T  # (n, b' * p)
+    best = cosine.unflatten(1, patches.shape[:2]).amax(2)  # (n, b')
+    total = best.new_zeros(len(content), best.shape[1]).index_add(0, owner, best)
+    return total / content.sum(1, keepdim=True).clamp(min=1)
+
+
+def content_table(tokenizer: CLIPTokenizer) -> Tensor:
+    """bool (vocabulary,): tokens that are content, i.e. neither special nor a stop word."""
+    table = torch.ones(len(tokenizer), dtype=torch.bool)
+    table[torch.tensor(tokenizer.all_special_ids)] = False
+    table[torch.tensor([tokenizer(w).input_ids[1] for w in sorted(STOP_WORDS)])] = False
+    return table
+
+
+def clip_losses(
+    clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(contrastive loss, token-to-patch loss) of a batch: ids (b, k), pixels (b, 3, 128, 128)."""
+    # Causal attention: nothing after the last end token of the batch can matter.
+    end = (ids == clip.config.text_config.eos_token_id).int().argmax(1).max()
+    ids = ids[:, : int(end) + 1]
+    text = clip.text_model(input_ids=ids)
+    vision = clip.vision_model(pixel_values=pixels)
+    words = clip.text_projection(text.last_hidden_state)  # (b, k, c)
+    patches = embed_patches(clip, vision)  # (b, p, c)
+    texts = clip.text_projection(text.pooler_output)
+    images = clip.visual_projection(vision.pooler_output)
+    same = (ids[:, None] == ids[None]).all(-1)
+    # Cosines times 100 want more than bf16's 3 digits.
+    with torch.autocast(ids.device.type, enabled=False):
+        scale = clip.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+        whole = F.normalize(texts.float(), dim=-1) @ F.normalize(images.float(), dim=-1).T  # (b, b)
+        local = token_patch_similarity(words.float(), table[ids], patches.float())  # (b, b)
+        return contrastive_loss(scale * whole, same), contrastive_loss(scale * local, same)
+
+
+# ---------------------------------------------------------------- training
+
+
+def tokenize_captions(tokenizer: CLIPTokenizer, captions: list[tuple[str, ...]]) -> list[Tensor]:
+    """Per image its captions' ids, int64 (captions, k)."""
+    flat = encode(tokenizer, [text for said in captions for text in said])
+    return list(flat.split([len(said) for said in captions]))
+
+
+def make_loss(
+    clip: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    cache: Cache,
+    batch: int,
+    patch_weight: float,
+    device: torch.device | str,
+) -> LossFn:
+    """A step's loss on ``batch`` images and one of each image's captions, drawn at random."""
+    table = content_table(tokenizer).to(device)
+    ids = tokenize_captions(tokenizer, cache.captions)
+
+    def loss_fn(step: int, rng: np.random.Generator):
+        chosen = rng.choice(len(cache.images), batch, replace=batch > len(cache.images))
+        text = torch.stack([ids[i][int(rng.integers(len(ids[i])))] for i in chosen]).to(device)
+        whole, local = clip_losses(clip, text, to_pixels(cache.images[chosen], device), table)
+        extras = {"contrastive": whole.detach(), "token_patch": local.detach()}
+        return whole + patch_weight * local, extras
+
+    return loss_fn
+
+
+def train_clip(
+    cache: Cache,
+    *,
+    place: Place,
+    budget: Budget,
+    settings: Fit = FIT,
+    start: Path | None = None,
+    patch_weight: float = PATCH_WEIGHT,
+) -> tuple[CLIPModel, CLIPTokenizer, CLIPImageProcessor]:
+    """Train (or resume, or load the finished) CLIP on the rendering cache.
+
+    Args:
+        start: a transformers folder of a trained CLIP to go on from.
+        patch_weight: of the token-to-patch loss: the larger, the more local the states of words.
+    """
+    tokenizer = build_tokenizer()
+    torch.manual_seed(place.seed)
+    clip = build_clip(tokenizer)
+    if start is not None:
+        clip.load_state_dict(type(clip).from_pretrained(start, use_safetensors=True).state_dict())
+    settings = warm(settings, start)
+    loss_fn = make_loss(clip, tokenizer, cache, settings.batch, patch_weight, place.device)
+    if torch.device(place.device).type == "cpu":
+        # For 65 tokens the fused kernel's backward is the slower one by far.
+        clip.set_attn_implementation("eager")
+    fit(settings, {"clip": clip}, loss_fn, place=place, budget=budget)
+    clip.set_attn_implementation("sdpa")
+    return clip.eval(), tokenizer, build_image_processor()

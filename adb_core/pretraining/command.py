@@ -1,0 +1,142 @@
+"""Make the tiny model from nothing: ``python -m adb_core.pretraining --minutes 240``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from ..system.commands import INTERRUPTED, InputError
+from ..system.devices import pick_device
+from ..system.files import recover_folder
+from . import options as o
+from .clip import PATCH_WEIGHT
+from .run import STAGES, TRAINED, Pretraining, image_count
+from .settings import Place
+from .write import FOLDERS
+
+ALL_STAGES = ",".join(STAGES)
+
+
+def parse_steps(text: str) -> dict[str, int]:
+    """``"vae=100,unet=2000"`` to a dict.
+
+    Raises:
+        InputError: not of that form, or an unknown stage.
+    """
+    steps = {}
+    for item in filter(None, text.split(",")):
+        stage, _, number = item.partition("=")
+        if stage not in TRAINED:
+            raise InputError(f"--steps: unknown stage {stage!r}: choose from {', '.join(TRAINED)}")
+        if not number.isdecimal():
+            raise InputError(f"--steps: {item!r} is not of the form {stage}=1000")
+        steps[stage] = int(number)
+    return steps
+
+
+def parse_stages(text: str) -> tuple[str, ...]:
+    """``"vae,unet"`` to a tuple.
+
+    Raises:
+        InputError: an unknown stage, or none.
+    """
+    stages = tuple(filter(None, text.split(",")))
+    for stage in stages:
+        if stage not in STAGES:
+            raise InputError(f"--stages: unknown stage {stage!r}: choose from {', '.join(STAGES)}")
+    if not stages:
+        raise InputError(f"--stages is empty: choose from {', '.join(STAGES)}")
+    return stages
+
+
+def check_budget(minutes: float | None, steps: dict[str, int], stages: tuple[str, ...]) -> None:
+    """Every trained stage has minutes or steps.
+
+    Raises:
+        InputError: one has neither.
+    """
+    lacking = [stage for stage in TRAINED if stage in stages and stage not in steps]
+    if minutes is None and lacking:
+        raise InputError(f"give --minutes N, or --steps for {', '.join(lacking)} too")
+    if minutes is not None and not 0 < minutes < 1e5:
+        raise InputError(f"--minutes must be a positive number, got {minutes:g}")
+
+
+def check_start(start: Path | None, steps: dict[str, int]) -> None:
+    """The weights to go on from are there, and so are those that stay.
+
+    Raises:
+        InputError: they are not.
+    """
+    nothing = [stage for stage, count in steps.items() if count == 0]
+    if nothing and start is None:
+        raise InputError(
+            f"--steps: {nothing[0]} must be positive, unless --from names weights to keep"
+        )
+    for name in FOLDERS if start is not None else ():
+        if not (start / name).is_dir():
+            raise InputError(f"--from: {start / name} is not there")
+
+
+def check_numbers(seed: int, images: int | None) -> None:
+    """Numbers that make no sense.
+
+    Raises:
+        InputError: naming one.
+    """
+    if images is not None and images < 64:
+        raise InputError(f"--images must be at least 64, got {images}")
+    if seed < 0:
+        raise InputError(f"--seed must not be negative, got {seed}")
+
+
+def main(
+    minutes: o.Minutes = None,
+    steps: o.Steps = "",
+    device: o.Device = "auto",
+    seed: o.Seed = 0,
+    images: o.Images = None,
+    run: o.Run = Path("out/pretrain"),
+    data: o.Data = Path("data"),
+    start: o.Start = None,
+    stages: o.Stages = ALL_STAGES,
+    patch_weight: o.PatchWeight = PATCH_WEIGHT,
+) -> None:
+    """Make the tiny model from nothing; the same command resumes after a stop."""
+    check_numbers(seed, images)
+    for name, folder in (("run", run), ("data", data)):
+        if folder.is_file():
+            raise InputError(f"--{name}: {folder} is a file, not a folder")
+    asked, chosen = parse_steps(steps), parse_stages(stages)
+    check_budget(minutes, asked, chosen)
+    check_start(start, asked)
+    try:
+        where = str(pick_device(device))
+    except ValueError as error:
+        raise InputError(f"--device: {error}") from error
+    pretraining = Pretraining(
+        Place(run, seed, where),
+        data,
+        minutes,
+        asked,
+        images or image_count(minutes),
+        chosen,
+        start,
+        patch_weight,
+        command=shlex.join(["python", "-m", "adb_core.pretraining", *sys.argv[1:]]),
+    )
+    go(pretraining)
+
+
+def go(pretraining: Pretraining) -> None:
+    """The run, after mending what a kill may have left half-done."""
+    try:
+        for name in FOLDERS:  # a swap that a kill cut in two
+            recover_folder(pretraining.data / name, pretraining.run / "staging")
+        pretraining.go()
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command resumes from {pretraining.run}", err=True)
+        raise typer.Exit(INTERRUPTED) from None

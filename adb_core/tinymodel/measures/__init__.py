@@ -1,0 +1,1 @@
+"""What is measured of the tiny model: one question a file."""
