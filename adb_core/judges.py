@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
+from .concept import Concept
 from .loading import BaseModelError, quiet
 from .system.devices import pick_device
 from .system.paths import data_path
@@ -21,8 +24,9 @@ def load_judge(device: str = "cpu") -> Judge:
 
     Returns:
         An object with ``read(images)`` (label -> the likeliest word of each picture) and
-        ``identity(images)`` (unit vectors, (n, 64)), for uint8 images (n, 64, 64, 3). Where a
-        picture has no place, no accessory, ..., its word is "plain" or "none".
+        ``identity(images)`` (unit vectors, (n, 64)), for uint8 images (n, side, side, 3) of
+        :func:`judged_side`. Where a picture has no place, no accessory, ..., its word is "plain"
+        or "none".
 
     Raises:
         BaseModelError: the bundled judge is missing or damaged.
@@ -33,6 +37,51 @@ def load_judge(device: str = "cpu") -> Judge:
         return Judge.load(data_path("judge")).to(pick_device(device))
     except (FileNotFoundError, ValueError) as error:
         raise BaseModelError(f"the judge cannot be loaded: {error}") from error
+
+
+def judged_side() -> int:
+    """Side in pixels of the pictures that the bundled judge and CLIP know.
+
+    Raises:
+        BaseModelError: the bundled judge is missing or damaged.
+    """
+    from .tinymodel.judge import read_config
+
+    try:
+        return read_config(data_path("judge")).size
+    except (FileNotFoundError, ValueError) as error:
+        raise BaseModelError(f"the judge cannot be loaded: {error}") from error
+
+
+def true_pictures(
+    concept: Concept, asks: Sequence[Mapping[str, str]], seeds: Sequence[int]
+) -> np.ndarray:
+    """A drawn concept in the scenes that prompts ask for: what a perfect model would make.
+
+    Args:
+        asks: n dicts, label -> word, as in ``data/prompts``.
+
+    Returns:
+        uint8 (n * seeds, side, side, 3), prompt by prompt.
+
+    Raises:
+        ValueError: the concept is not the toy world's, or a word is not.
+    """
+    from .toyworld.scene import instance_from_dict
+    from .toyworld.truth import true_picture
+
+    if "instance" not in concept.info:
+        raise ValueError(
+            f"the truth about {concept.name!r} is not known: only concepts that the toy world has "
+            "drawn have true pictures"
+        )
+    who, side = instance_from_dict(concept.info["instance"]), judged_side()
+    pictures = [
+        true_picture(concept.category, who, dict(asked), seed, side)
+        for asked in asks
+        for seed in seeds
+    ]
+    return np.stack(pictures)
 
 
 @dataclass

@@ -25,6 +25,7 @@ _SUBMODULE_OF = {
     "EvaluationOptions": "evidence", "Evidence": "evidence", "LeftOut": "evidence",
     "Pictures": "evidence", "MODEL_METRICS": "registry", "PICTURE_METRICS": "registry",
     "evaluate_result": "evaluate", "score_pictures": "evaluate",
+    "ceiling": "ceilings", "round_trip": "ceilings",
 }  # fmt: skip
 
 __all__ = list(_SUBMODULE_OF)

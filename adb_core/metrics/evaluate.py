@@ -12,13 +12,11 @@ import numpy as np
 from ..base import Drawable
 from ..concept import Concept
 from ..generation import Generation, generate
-from ..judges import Clip, load_clip, load_judge
+from ..judges import Clip, judged_side, load_clip, load_judge
 from .attributes import attribute_hits
 from .evidence import EvaluationOptions, Evidence, Pictures
 from .intervals import MetricError, bootstrap
 from .registry import MODEL_METRICS, PICTURE_METRICS, measure
-
-JUDGE_SIDE = 64  # pixels; what the bundled judge and CLIP were made for
 
 
 def score_pictures(
@@ -189,9 +187,10 @@ def _interval(values) -> dict:
 def _tools(model: Drawable, options: EvaluationOptions) -> tuple[Any, Clip | None, dict[str, str]]:
     """The judge and the CLIP to use, and why there is none."""
     judge, clip, absent, side = options.judge, options.clip, {}, model.base.side
-    ours, device = side == JUDGE_SIDE, str(model.base.device)
+    known = judged_side() if isinstance(judge, str) or isinstance(clip, str) else side
+    ours, device = side == known, str(model.base.device)
     why = (
-        f"the bundled {{}} knows only the toy world's {JUDGE_SIDE}x{JUDGE_SIDE} pictures; "
+        f"the bundled {{}} knows only the toy world's {known}x{known} pictures; "
         f"this model makes {side}x{side}"
     )
     if isinstance(judge, str):

@@ -24,6 +24,7 @@ from ..toyworld.scene import LABELS
 
 LOOKS = 4  # learnt attention maps through which the identity part looks at the subject
 FORMAT = 2
+CURE = "restore it (git checkout) or train it again: python -m adb_core.pretraining"
 
 
 @dataclass(frozen=True)
@@ -153,16 +154,7 @@ class Judge(nn.Module):
         from safetensors.torch import load_file
 
         folder = Path(folder)
-        cure = "restore it (git checkout) or train it again: python -m adb_core.pretraining"
-        for name in ("config.json", "judge.safetensors"):
-            if not (folder / name).is_file():
-                raise ValueError(f"the judge's file {folder / name} is missing; {cure}")
-        try:
-            judge = cls(_config(json.loads((folder / "config.json").read_text())))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"the judge's file {folder / 'config.json'} is damaged ({error}); {cure}"
-            ) from error
+        judge = cls(read_config(folder))
         try:
             judge.load_state_dict(
                 {
@@ -173,13 +165,29 @@ class Judge(nn.Module):
         except Exception as error:  # safetensors and load_state_dict raise many kinds
             reason = str(error).splitlines()[0]
             path = folder / "judge.safetensors"
-            raise ValueError(f"the judge's file {path} is damaged ({reason}); {cure}") from error
+            raise ValueError(f"the judge's file {path} is damaged ({reason}); {CURE}") from error
         return judge.eval()
 
 
 def _key(label: str) -> str:
     """A label as the name of its module."""
     return label.replace(" ", "_")
+
+
+def read_config(folder: Path) -> JudgeConfig:
+    """What the judge in a folder is, without its weights.
+
+    Raises:
+        ValueError: a file is missing, or the config is damaged; names it and the cure.
+    """
+    for name in ("config.json", "judge.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"the judge's file {folder / name} is missing; {CURE}")
+    path = folder / "config.json"
+    try:
+        return _config(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the judge's file {path} is damaged ({error}); {CURE}") from error
 
 
 def _config(stored: dict) -> JudgeConfig:
