@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
+from typer.testing import CliRunner
 
+from adb_core.system.commands import command_app
 from adb_core.toyworld import concepts, gallery, grammar, portraits, prompts, scene
 from adb_core.toyworld.gallery import mask_picture, write_gallery
 from adb_core.toyworld.render import SIZE, render, render_image
@@ -411,6 +413,18 @@ def test_concepts_and_prompts_on_disk_are_these(next_folder, tmp_path):
         )
         assert mine.keys() == theirs.keys()
         assert [str(p) for p in mine if mine[p] != theirs[p]] == []
+
+
+def test_the_commands_write_below_the_data_folder_and_refuse_a_file(tmp_path):
+    app = command_app(prompts.main, "prompts")
+    done = CliRunner().invoke(app, ["--data", str(tmp_path)])
+    assert done.exit_code == 0 and "complexity_5 (12)" in done.stdout
+    assert (tmp_path / "prompts/styles.json").exists()
+    (tmp_path / "file").touch()
+    for module in (prompts, concepts):
+        app = command_app(module.main, "world")
+        refused = CliRunner().invoke(app, ["--data", str(tmp_path / "file")])
+        assert refused.exit_code == 2 and "is a file" in refused.stderr
 
 
 def test_the_true_picture_of_every_prompt_is_the_concept_in_that_scene():

@@ -90,7 +90,7 @@ def evaluate_result(
     values, left_out = measure(PICTURE_METRICS, pictures)
     more, also_left_out = measure(MODEL_METRICS, evidence)
     return {
-        **_facts(model, concept, [e["prompt"] for e in entries], seeds, options),
+        **_facts(model, concept, [str(e["prompt"]) for e in entries], seeds, options),
         **_summary(values | more, _hits(pictures)),
         "left_out": left_out | also_left_out,
     }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def normalize_latents(vae: AutoencoderKL, images: np.ndarray) -> None:
     """Make every latent channel mean 0 and standard deviation 1, in the two 1x1 convolutions.
 
-    A scaling factor alone cannot centre the latents nor even out the channels, and diffusion
+    A scaling factor alone cannot center the latents nor even out the channels, and diffusion
     adds the same noise to all of them. The round trip stays the same; ``scaling_factor``
     (1 / std, what diffusers' pipelines apply) is then 1 to rounding.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..system.files import atomic_write_json
@@ -158,7 +158,7 @@ class Pretraining:
             return UNet2DConditionModel.from_pretrained(folder, use_safetensors=True)
         latents, captions = self.latents, self.cache.captions
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
-        states = lambda: patch_states(self.clip[0], self.cache.images)  # noqa: E731
+        states = partial(patch_states, self.clip[0], self.cache.images)
         lessons = Lessons(latents, captions, states)
         return train_unet(lessons, frozen, **self.how("unet", "tiny-sd/unet"))
 
