@@ -79,6 +79,6 @@ def ceiling(
         for name, images in pictures.items()
     }
     return {
-        name: {score: bootstrap(values[score]) for score in SCORES}
+        name: {score: bootstrap(values[score].tolist()) for score in SCORES}
         for name, values in scores.items()
     }
