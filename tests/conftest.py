@@ -11,19 +11,26 @@ ROOT = Path(__file__).resolve().parent.parent
 NEXT = ROOT / "data/next"
 
 
-@pytest.fixture(scope="session")
-def next_folder():
-    """``data/next``; skips where it is not there yet."""
-    if not (NEXT / "tiny-sd").is_dir():
-        pytest.skip("data/next/tiny-sd is not there: weights of the world that is drawn now")
+def _next(*parts: str) -> Path:
+    """``data/next``; skips where one of its parts is not there yet."""
+    for part in parts:
+        if not (NEXT / part).is_dir():
+            pytest.skip(f"data/next/{part} is not there yet")
     return NEXT
 
 
+@pytest.fixture(scope="session")
+def next_folder():
+    """``data/next`` with its model."""
+    return _next("tiny-sd", "tiny-clip", "judge")
+
+
 @pytest.fixture
-def next_data(next_folder, monkeypatch):
-    """``data/next`` as the bundled data."""
-    monkeypatch.setenv("ADB_DATA", str(next_folder))
-    return next_folder
+def next_data(monkeypatch):
+    """``data/next`` as the bundled data, without its model: who judges, and what is judged."""
+    folder = _next("concepts", "prompts", "tiny-clip", "judge")
+    monkeypatch.setenv("ADB_DATA", str(folder))
+    return folder
 
 
 def _no_gpu() -> bool:

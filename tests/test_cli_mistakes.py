@@ -10,6 +10,7 @@ from command_line import PICO, QUICK, TRAIN, pictures, run
 from PIL import Image
 
 from adb_core.app import arguments
+from adb_core.tinymodel.tokenizer import MAX_LENGTH
 
 pytestmark = pytest.mark.usefixtures("random_base")
 
@@ -285,7 +286,11 @@ BAD = {
         ["generate", "a cat", "--steps", "1000000", "--device", "cpu"],
         "more than the 1000",
     ),
-    "long prompt": (None, ["attention", "a cat " * 40, "--device", "cpu"], "this model reads 32"),
+    "long prompt": (
+        None,
+        ["attention", "a cat " * 40, "--device", "cpu"],
+        f"this model reads {MAX_LENGTH}",
+    ),
     "guidance": (
         None,
         ["generate", "a cat", "--guidance", "0", "--device", "cpu"],

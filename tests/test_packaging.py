@@ -34,7 +34,7 @@ CONSTRAINT_LINES = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-JUNK = {".DS_Store", "__pycache__", ".ipynb_checkpoints"}
+JUNK = {"next", ".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [
     {

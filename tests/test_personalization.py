@@ -247,6 +247,8 @@ def test_a_loop_that_is_left_saves_itself(tmp_path):
 
 
 def test_ctrl_c_in_the_loops_body_saves_too(tmp_path):
+    # a shell that starts the tests in the background has them ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         for record in start(out=tmp_path):
             if record.stage == "attention":
