@@ -19,13 +19,6 @@ NAME = PACKAGE.name
 FILE_LINES, FUNCTION_LINES, PARAMETERS, COLUMNS = 300, 45, 7, 100
 ROOM_SHARE = 0.22
 DRAWINGS = {"toyworld/subjects.py", "toyworld/props.py", "toyworld/places.py"}
-# One shape after the other, or an individual's numbers in a row. They stay in one piece: finished
-# caches of pictures carry the drawing code's hash, and another tree would make them all stale.
-DRAWN = {
-    "toyworld/pen.py": {"gradient"},
-    "toyworld/portraits.py": {"_who"},
-    "toyworld/subjects.py": {"_pattern", "_face", "bird", "cat", "dog", "fish", "robot"},
-}
 CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 
 # Arrows point down this list: a module imports from its own line and from those below it.
@@ -99,11 +92,10 @@ def room(module: str) -> str:
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """("path:line", function) of every function of the package but the drawings."""
+    """("path:line", function) of every function of the package."""
     for path, tree in SOURCES.values():
-        drawn = DRAWN.get(path.relative_to(PACKAGE).as_posix(), ())
         for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name not in drawn:
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node
 
 

@@ -20,6 +20,7 @@ from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_t
 from ..system.fingerprints import fingerprint
 from ..toyworld import (
     grammar,
+    patterns,
     pen,
     places,
     portraits,
@@ -90,6 +91,7 @@ def code_hash() -> str:
         portraits,
         sampling,
         grammar,
+        patterns,
         pen,
         subjects,
         props,

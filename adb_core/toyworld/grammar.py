@@ -1,12 +1,10 @@
 """How the toy world speaks: captions in the method's own form.
 
     caption   -> [style "of"] subject [mark] tail
-    style     -> "a photo" | "a photograph" | "a sketch" | "a pencil drawing" | ...\
-   (STYLE_PHRASES)
+    style     -> "a photo" | "a photograph" | "a sketch" | ...   (STYLE_PHRASES)
     subject   -> article [filler] [build] [colors] [pattern] category
     colors    -> color | color "and" second color
-    tail      -> the accessory, relation, place and sky phrases in one of ORDERS, each possibly\
- unsaid
+    tail      -> accessory, relation, place and sky in one of ORDERS, each possibly unsaid
 
 An unsaid style means a photo, an unsaid trait means nothing: the individual has it all the
 same. Everything is a finite product of choices, so :func:`captions` lists every way to say a

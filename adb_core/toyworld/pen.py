@@ -107,10 +107,7 @@ class Pen:
         return len(self._items)
 
     def send_back(self, start: int, middle: int) -> None:
-        (
-            "Move what was drawn since ``middle`` behind what was drawn between ``start`` and "
-            """``middle``."""
-        )
+        """Move what was drawn since ``middle`` behind all that was drawn since ``start``."""
         self._items[start:] = self._items[middle:] + self._items[start:middle]
 
     # ------------------------------------------------------------ shapes
@@ -124,11 +121,11 @@ class Pen:
         opacity: float = 1.0,
         mask: bool = True,
     ) -> None:
-        (
-            "Draw path ``d``. Outlines of filled shapes are pencil in a sketch and left out in a "
-            """painting;
-        ``mask`` False keeps the shape out of the masks (shadows, shading)."""
-        )
+        """Draw path ``d``.
+
+        Outlines of filled shapes are pencil in a sketch and left out in a painting; ``mask`` False
+        keeps the shape out of the masks (shadows, shading).
+        """
         code = hex_color(CODES[self.element])
         flat = f'<path d="{d}" fill="{code if fill else "none"}"'
         flat += (
@@ -172,31 +169,28 @@ class Pen:
         self,
         d: str,
         stops: list[tuple[float, RGB, float]],
-        x1=0.0,
-        y1=0.0,
-        x2=0.0,
-        y2=1.0,
-        radial: bool = False,
+        line: tuple[float, float, float, float] | None = (0.0, 0.0, 0.0, 1.0),
         raw: bool = False,
-        mask: bool = False,
     ) -> None:
-        (
-            "Fill path ``d`` with a gradient of ``(offset, color, opacity)`` stops over its "
-            """bounding box.
+        """Fill path ``d`` with a gradient of ``(offset, color, opacity)`` stops.
 
-        ``raw`` keeps the stops' colors as they are in every style (light and shade)."""
-        )
+        Args:
+            line: from where to where it runs, (x1, y1, x2, y2) as shares of the path's bounding
+                box; None: from its middle outwards.
+            raw: keep the stops' colors as they are in every style (light and shade).
+        """
         name = f"g{len(self._defs)}"
         body = "".join(
             f'<stop offset="{o}" stop-color="{hex_color(c if raw else self._tone(c))}" '
             f'stop-opacity="{a}"/>'
             for o, c, a in stops
         )
-        box = "" if radial else f' x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
-        kind = "radialGradient" if radial else "linearGradient"
+        box, kind = "", "radialGradient"
+        if line is not None:
+            box = ' x1="{}" y1="{}" x2="{}" y2="{}"'.format(*line)
+            kind = "linearGradient"
         self._defs.append(f'<{kind} id="{name}"{box}>{body}</{kind}>')
-        flat = f'<path d="{d}" fill="{hex_color(CODES[self.element])}"/>' if mask else None
-        self._items.append((f'<path d="{d}" fill="url(#{name})"/>', flat))
+        self._items.append((f'<path d="{d}" fill="url(#{name})"/>', None))
 
     def shade(self, d: str, strength: float = 1.0) -> None:
         """Light from the upper left over path ``d``, as the style has it."""
@@ -207,10 +201,7 @@ class Pen:
         self.gradient(
             d,
             [(0, white, 0.34 * s), (0.45, white, 0.0), (0.55, black, 0.0), (1, black, 0.34 * s)],
-            0.15,
-            0.0,
-            0.75,
-            1.0,
+            (0.15, 0.0, 0.75, 1.0),
             raw=True,
         )
 

@@ -89,7 +89,7 @@ def _shadow(p: Pen, x: float, y: float, width: float) -> None:
     p.gradient(
         ellipse(x + 1.5, y + 0.6, width, width * 0.26),
         [(0, (8, 6, 20), 0.5), (0.6, (8, 6, 20), 0.34), (1, (8, 6, 20), 0.0)],
-        radial=True,
+        line=None,
         raw=True,
     )
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
-
+from .patterns import PATTERN
 from .pen import Pen, darken, ellipse, lighten, polygon, rounded, star
 from .scene import RGB, Instance, mix
 
@@ -35,61 +35,6 @@ class Anchors:
 # ---------------------------------------------------------------- surface: pattern, mark, light
 
 
-def _pattern(p: Pen, i: Instance, cx: float, cy: float, rx: float, ry: float) -> None:
-    """Paint the instance's pattern over the box ``cx +- rx, cy +- ry`` (clipped by the caller)."""
-    rng = np.random.default_rng(i.layout)
-    c = i.secondary
-    if i.pattern == "spots":
-        n = 4
-        cell = [(a, b) for a in range(n) for b in range(n)]
-        for a, b in cell:
-            if (a + b) % 2 == 0:
-                jx, jy = rng.uniform(-0.18, 0.18, 2)
-                x, y = (
-                    cx + rx * (2 * (a + 0.5 + jx) / n - 1),
-                    cy + ry * (2 * (b + 0.5 + jy) / n - 1),
-                )
-                p.path(ellipse(x, y, 2.1, 2.1), c)
-    elif i.pattern == "stripes":
-        for k in range(-2, 3):
-            y = cy + ry * k / 1.9
-            p.band(
-                f"M{cx - rx - 2:.2f} {y + 2:.2f}Q{cx:.2f} {y - 3:.2f} {cx + rx + 2:.2f} "
-                f"{y + 2:.2f}",
-                c,
-                2.1,
-            )
-    elif i.pattern == "patch":
-        p.path(ellipse(cx + 0.5, cy + ry * 0.35, rx * 0.62, ry * 0.66), c)
-    elif i.pattern == "checks":
-        w = 5.2
-        for a in range(-5, 6):
-            for b in range(-6, 7):
-                if (a + b) % 2 == 0:
-                    p.path(
-                        polygon(
-                            (cx + a * w, cy + b * w),
-                            (cx + (a + 1) * w, cy + b * w),
-                            (cx + (a + 1) * w, cy + (b + 1) * w),
-                            (cx + a * w, cy + (b + 1) * w),
-                        ),
-                        c,
-                    )
-    elif i.pattern == "zigzag":
-        for k in (-1, 0, 1):
-            y = cy + ry * k * 0.72
-            points = (
-                f"{cx + a * rx / 2.3:.2f} {y + (2.6 if a % 2 else -2.6):.2f}" for a in range(-4, 5)
-            )
-            p.band("M" + "L".join(points), c, 3.0)
-    elif i.pattern == "half":
-        p.path(rounded(cx, cy - ry - 3, rx + 4, 2 * ry + 6, 0.1), c)
-    elif i.pattern == "rings":
-        for r in (1.0, 0.52):
-            p.path(ellipse(cx, cy, rx * r * 0.86, ry * r * 0.86), c)
-            p.path(ellipse(cx, cy, rx * r * 0.86 - 2.2, ry * r * 0.86 - 2.2), i.primary)
-
-
 def _skin(
     p: Pen,
     i: Instance,
@@ -105,7 +50,7 @@ def _skin(
     p.path(d, color)
     if pattern and i.pattern != "plain":
         with p.clip(d):
-            _pattern(p, i, *box)
+            PATTERN[i.pattern](p, i, box)
     p.shade(d, light)
     p.line(d, line if p.style != "sketch" else INK, 1.2) if p.style != "painting" else None
 
@@ -144,30 +89,47 @@ def _mark(p: Pen, i: Instance, x: float, y: float) -> None:
     p.path(shapes[i.mark], MARK_COLORS[i.mark], (40, 26, 40), 1.0)
 
 
-def _face(
-    p: Pen,
-    i: Instance,
-    x: float,
-    y: float,
-    gap: float,
-    size: float = 1.0,
-    mouth: float = 3.6,
-    nose: RGB | None = None,
-) -> None:
-    size *= EYES
+class Eyes(NamedTuple):
+    """The middle of a pair of eyes, half the distance between them, and their size."""
+
+    x: float
+    y: float
+    gap: float
+    size: float = 1.0
+
+
+def _pair(p: Pen, i: Instance, at: Eyes, white: tuple[float, float], iris: tuple[float, float]):
+    """Two eyes; ``white`` and ``iris`` are radii of an eye of size 1."""
+    size = at.size * EYES
+    for s in (-1, 1):
+        x, y = at.x + s * at.gap, at.y
+        rim = darken(i.primary, 0.7)
+        p.path(ellipse(x, y, white[0] * size, white[1] * size), WHITE, rim, 0.5)
+        p.path(ellipse(x + 0.2, y + 0.2, iris[0] * size, iris[1] * size), INK)
+        p.path(ellipse(x + 0.7, y - 0.6, 0.6, 0.6), WHITE)
+
+
+def _cheeks(p: Pen, i: Instance, at: Eyes, drop: float) -> None:
     if i.mark == "cheeks":
         for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.2), y + 3.3, *CHEEK), *CHEEK_COLORS, 0.5)
-    for s in (-1, 1):
-        p.path(ellipse(x + s * gap, y, 2.3 * size, 2.6 * size), WHITE, darken(i.primary, 0.7), 0.5)
-        p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.5 * size, 1.75 * size), INK)
-        p.path(ellipse(x + s * gap + 0.7, y - 0.6, 0.6, 0.6), WHITE)
+            p.path(ellipse(at.x + s * (at.gap + 2.2), at.y + drop, *CHEEK), *CHEEK_COLORS, 0.5)
+
+
+def _face(p: Pen, i: Instance, at: Eyes, mouth: float = 3.6, nose: RGB | None = None) -> None:
+    """Eyes, cheeks, perhaps a nose, and a smile ``mouth`` below the eyes."""
+    _cheeks(p, i, at, 3.3)
+    _pair(p, i, at, (2.3, 2.6), (1.5, 1.75))
+    x, y = at.x, at.y + mouth
     if nose:
-        p.path(ellipse(x, y + mouth - 0.8, 1.5, 1.05), nose)
+        p.path(ellipse(x, y - 0.8, 1.5, 1.05), nose)
     tone = INK if sum(i.primary) > 230 else (225, 222, 228)
-    p.line(
-        f"M{x - 1.8} {y + mouth + 0.6}Q{x} {y + mouth + 2.4} {x + 1.8} {y + mouth + 0.6}", tone, 0.9
-    )
+    p.line(f"M{x - 1.8} {y + 0.6}Q{x} {y + 2.4} {x + 1.8} {y + 0.6}", tone, 0.9)
+
+
+def _eyes(p: Pen, i: Instance, at: Eyes) -> None:
+    """Eyes (and cheeks) without a mouth."""
+    _cheeks(p, i, at, 3.6)
+    _pair(p, i, at, (2.2, 2.5), (1.45, 1.7))
 
 
 # ---------------------------------------------------------------- animals
@@ -192,13 +154,7 @@ def _sitting(p: Pen, i: Instance, rx: float, ry: float) -> None:
         )
 
 
-def cat(p: Pen, i: Instance) -> Anchors:
-    rx, ry, hr = 9.5 * i.width, 9 * i.height, 9.3 * i.head
-    hy = -2 * ry - hr * 0.52
-    tail = f"M{rx * 0.7} -3C{rx + 10} -2 {rx + 8} -14 {rx + 3.5} -15"
-    p.line(tail, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 4.4)
-    p.band(tail, i.primary, 2.8)
-    _sitting(p, i, rx, ry)
+def _cat_ears(p: Pen, i: Instance, hy: float, hr: float) -> None:
     e = 7.5 * i.detail
     for s in (-1, 1):
         _skin(
@@ -221,13 +177,9 @@ def cat(p: Pen, i: Instance) -> Anchors:
             ),
             (244, 168, 176),
         )
-    _skin(
-        p,
-        i,
-        ellipse(0, hy, hr * 1.06, hr * 0.86),
-        (0, hy - hr * 0.2, hr, hr * 0.7),
-        pattern=i.pattern not in ("patch", "rings"),
-    )
+
+
+def _whiskers(p: Pen, i: Instance, hy: float, hr: float) -> None:
     for s in (-1, 1):
         for k in (-0.6, 0.9):
             p.line(
@@ -235,7 +187,25 @@ def cat(p: Pen, i: Instance) -> Anchors:
                 darken(i.primary, 0.7) if sum(i.primary) > 230 else (190, 190, 196),
                 0.55,
             )
-    _face(p, i, 0, hy - 0.4, hr * 0.44, 1.0, 3.4, (232, 110, 124))
+
+
+def cat(p: Pen, i: Instance) -> Anchors:
+    rx, ry, hr = 9.5 * i.width, 9 * i.height, 9.3 * i.head
+    hy = -2 * ry - hr * 0.52
+    tail = f"M{rx * 0.7} -3C{rx + 10} -2 {rx + 8} -14 {rx + 3.5} -15"
+    p.line(tail, darken(i.primary, 0.6) if p.style != "painting" else i.primary, 4.4)
+    p.band(tail, i.primary, 2.8)
+    _sitting(p, i, rx, ry)
+    _cat_ears(p, i, hy, hr)
+    _skin(
+        p,
+        i,
+        ellipse(0, hy, hr * 1.06, hr * 0.86),
+        (0, hy - hr * 0.2, hr, hr * 0.7),
+        pattern=i.pattern not in ("patch", "rings"),
+    )
+    _whiskers(p, i, hy, hr)
+    _face(p, i, Eyes(0, hy - 0.4, hr * 0.44, 1.0), 3.4, (232, 110, 124))
     _mark(p, i, 0, -ry * 0.95)
     return Anchors(
         (0, hy - hr * 0.8),
@@ -245,6 +215,35 @@ def cat(p: Pen, i: Instance) -> Anchors:
         (rx * 0.85, -ry * 1.25),
         -hy + hr,
     )
+
+
+def _muzzle(p: Pen, i: Instance, hy: float, hr: float) -> None:
+    p.path(
+        ellipse(0, hy + hr * 0.42, hr * 0.62, hr * 0.5),
+        lighten(i.primary, 0.55),
+        darken(i.primary, 0.5),
+        0.7,
+    )
+    p.line(f"M0 {hy + hr * 0.35}V{hy + hr * 0.62}", INK, 0.9)
+    p.path(ellipse(0, hy + hr * 0.2, 2.4, 1.7), INK)
+    p.line(f"M-2.4 {hy + hr * 0.56}Q0 {hy + hr * 0.86} 2.4 {hy + hr * 0.56}", INK, 0.9)
+
+
+def _dog_ears(p: Pen, i: Instance, hy: float, hr: float) -> None:
+    ear = (
+        darken(i.primary, 0.34)
+        if i.secondary[0] > 225 and i.secondary[2] > 180
+        else mix(i.secondary, i.primary, 0.2)
+    )
+    length = 12.5 * i.detail
+    for s in (-1, 1):
+        d = (
+            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} "
+            f"{hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
+            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} "
+            f"{hy - hr * 0.9}Z"
+        )
+        _skin(p, i, d, (0, 0, 1, 1), ear, False)
 
 
 def dog(p: Pen, i: Instance) -> Anchors:
@@ -264,31 +263,10 @@ def dog(p: Pen, i: Instance) -> Anchors:
         (0, hy, hr, hr * 0.9),
         pattern=i.pattern not in ("patch", "rings"),
     )
-    p.path(
-        ellipse(0, hy + hr * 0.42, hr * 0.62, hr * 0.5),
-        lighten(i.primary, 0.55),
-        darken(i.primary, 0.5),
-        0.7,
-    )
-    p.line(f"M0 {hy + hr * 0.35}V{hy + hr * 0.62}", INK, 0.9)
-    p.path(ellipse(0, hy + hr * 0.2, 2.4, 1.7), INK)
-    p.line(f"M-2.4 {hy + hr * 0.56}Q0 {hy + hr * 0.86} 2.4 {hy + hr * 0.56}", INK, 0.9)
-    ear = (
-        darken(i.primary, 0.34)
-        if i.secondary[0] > 225 and i.secondary[2] > 180
-        else mix(i.secondary, i.primary, 0.2)
-    )
-    length = 12.5 * i.detail
-    for s in (-1, 1):
-        d = (
-            f"M{s * hr * 0.55} {hy - hr * 0.9}C{s * hr * 1.7} {hy - hr * 1.1} {s * hr * 1.75} "
-            f"{hy + length * 0.75} {s * hr * 1.1} {hy + length * 0.62}"
-            f"C{s * hr * 0.75} {hy + length * 0.5} {s * hr * 0.9} {hy - 1} {s * hr * 0.55} "
-            f"{hy - hr * 0.9}Z"
-        )
-        _skin(p, i, d, (0, 0, 1, 1), ear, False)
+    _muzzle(p, i, hy, hr)
+    _dog_ears(p, i, hy, hr)
     eyes = Instance(i.primary, i.secondary, mark=i.mark)
-    _eyes(p, eyes, 0, hy - hr * 0.28, hr * 0.42)
+    _eyes(p, eyes, Eyes(0, hy - hr * 0.28, hr * 0.42))
     _mark(p, i, 0, -ry * 0.9)
     return Anchors(
         (0, hy - hr * 0.88),
@@ -298,18 +276,6 @@ def dog(p: Pen, i: Instance) -> Anchors:
         (rx * 0.85, -ry * 1.25),
         -hy + hr,
     )
-
-
-def _eyes(p: Pen, i: Instance, x: float, y: float, gap: float, size: float = 1.0) -> None:
-    """Eyes (and cheeks) without a mouth."""
-    size *= EYES
-    if i.mark == "cheeks":
-        for s in (-1, 1):
-            p.path(ellipse(x + s * (gap + 2.2), y + 3.6, *CHEEK), *CHEEK_COLORS, 0.5)
-    for s in (-1, 1):
-        p.path(ellipse(x + s * gap, y, 2.2 * size, 2.5 * size), WHITE, darken(i.primary, 0.7), 0.5)
-        p.path(ellipse(x + s * gap + 0.2, y + 0.2, 1.45 * size, 1.7 * size), INK)
-        p.path(ellipse(x + s * gap + 0.7, y - 0.6, 0.6, 0.6), WHITE)
 
 
 def bear(p: Pen, i: Instance) -> Anchors:
@@ -346,7 +312,7 @@ def bear(p: Pen, i: Instance) -> Anchors:
         darken(i.primary, 0.5),
         0.6,
     )
-    _face(p, i, 0, hy - hr * 0.12, hr * 0.46, 0.9, hr * 0.42, INK)
+    _face(p, i, Eyes(0, hy - hr * 0.12, hr * 0.46, 0.9), hr * 0.42, INK)
     _mark(p, i, 0, -ry * 0.95)
     return Anchors(
         (0, hy - hr * 0.85),
@@ -382,7 +348,7 @@ def rabbit(p: Pen, i: Instance) -> Anchors:
         (0, hy, hr, hr * 0.9),
         pattern=i.pattern not in ("patch", "rings"),
     )
-    _face(p, i, 0, hy - 0.6, hr * 0.46, 0.95, 3.3, (236, 110, 130))
+    _face(p, i, Eyes(0, hy - 0.6, hr * 0.46, 0.95), 3.3, (236, 110, 130))
     p.path(rounded(-1.5, hy + 5.0, 3.0, 2.4, 0.4), WHITE, darken(i.primary, 0.6), 0.4)
     _mark(p, i, 0, -ry * 0.95)
     return Anchors(
@@ -395,10 +361,7 @@ def rabbit(p: Pen, i: Instance) -> Anchors:
     )
 
 
-def bird(p: Pen, i: Instance) -> Anchors:
-    w, h, hr = 12 * i.width, 11 * i.height, 7.6 * i.head
-    by = -4 - h * 0.9
-    hx, hy = w * 0.42, by - h * 0.95
+def _legs_and_tail(p: Pen, i: Instance, w: float, h: float, by: float) -> None:
     for x in (-2.5, 3.0):
         p.line(f"M{x} {by + h * 0.6}V-0.6M{x - 2} -0.4H{x + 3}", (226, 142, 34), 1.5)
     _skin(
@@ -414,6 +377,13 @@ def bird(p: Pen, i: Instance) -> Anchors:
         darken(i.primary, 0.2),
         False,
     )
+
+
+def bird(p: Pen, i: Instance) -> Anchors:
+    w, h, hr = 12 * i.width, 11 * i.height, 7.6 * i.head
+    by = -4 - h * 0.9
+    hx, hy = w * 0.42, by - h * 0.95
+    _legs_and_tail(p, i, w, h, by)
     p.path(
         polygon((hx + hr * 0.7, hy - 2.2), (hx + hr * 0.7 + 7, hy + 1), (hx + hr * 0.6, hy + 3.4)),
         (246, 160, 40),
@@ -432,7 +402,7 @@ def bird(p: Pen, i: Instance) -> Anchors:
         f"{-w * 0.75} {by - h * 0.1}Z"
     )
     _skin(p, i, wing, (0, 0, 1, 1), darken(i.primary, 0.18), False)
-    _eyes(p, i, hx + 0.6, hy - 0.6, hr * 0.42, 0.95)
+    _eyes(p, i, Eyes(hx + 0.6, hy - 0.6, hr * 0.42, 0.95))
     _mark(p, i, -w * 0.12, by + h * 0.15)
     return Anchors(
         (hx, hy - hr * 0.92),
@@ -444,36 +414,24 @@ def bird(p: Pen, i: Instance) -> Anchors:
     )
 
 
+def _fins(p: Pen, i: Instance, w: float, h: float, cy: float) -> None:
+    t = 8.5 * i.detail
+    tail = polygon((-w * 0.8, cy), (-w - t, cy - t), (-w - t * 0.55, cy), (-w - t, cy + t))
+    back = (
+        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} {w * 0.3} {cy - h * 0.85}Z"
+    )
+    belly = (
+        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}"
+        f"L{w * 0.25} {cy + h * 0.9}Z"
+    )
+    for fin in (tail, back, belly):
+        _skin(p, i, fin, (0, 0, 1, 1), mix(i.primary, i.secondary, 0.35), False)
+
+
 def fish(p: Pen, i: Instance) -> Anchors:
     w, h = 14.5 * i.width, 10 * i.height * (0.5 + 0.5 * i.head)
     cy = -6 - h
-    t = 8.5 * i.detail
-    _skin(
-        p,
-        i,
-        polygon((-w * 0.8, cy), (-w - t, cy - t), (-w - t * 0.55, cy), (-w - t, cy + t)),
-        (0, 0, 1, 1),
-        mix(i.primary, i.secondary, 0.35),
-        False,
-    )
-    _skin(
-        p,
-        i,
-        f"M{-w * 0.5} {cy - h * 0.75}Q{-w * 0.2} {cy - h - 6 * i.detail} "
-        f"{w * 0.3} {cy - h * 0.85}Z",
-        (0, 0, 1, 1),
-        mix(i.primary, i.secondary, 0.35),
-        False,
-    )
-    _skin(
-        p,
-        i,
-        f"M{-w * 0.2} {cy + h * 0.85}L{-w * 0.3} {cy + h + 4.5 * i.detail}"
-        f"L{w * 0.25} {cy + h * 0.9}Z",
-        (0, 0, 1, 1),
-        mix(i.primary, i.secondary, 0.35),
-        False,
-    )
+    _fins(p, i, w, h, cy)
     _skin(p, i, ellipse(0, cy, w, h), (-w * 0.1, cy, w, h))
     p.line(
         f"M{w * 0.28} {cy - h * 0.6}Q{w * 0.1} {cy} {w * 0.28} {cy + h * 0.6}",
@@ -481,7 +439,7 @@ def fish(p: Pen, i: Instance) -> Anchors:
         0.9,
     )
     ex, ey = w * 0.58, cy - h * 0.22
-    _eyes(p, i, ex, ey, 3.1, 0.95)
+    _eyes(p, i, Eyes(ex, ey, 3.1, 0.95))
     p.line(
         f"M{w * 0.55} {cy + h * 0.42}Q{w * 0.72} {cy + h * 0.55} {w * 0.86} {cy + h * 0.3}",
         INK if sum(i.primary) > 230 else (220, 220, 226),
@@ -528,7 +486,7 @@ def turtle(p: Pen, i: Instance) -> Anchors:
         darken(i.primary, 0.6),
         0.9,
     )
-    _face(p, i, hx + 0.3, hy - 0.6, hr * 0.44, 0.8, 2.6)
+    _face(p, i, Eyes(hx + 0.3, hy - 0.6, hr * 0.44, 0.8), 2.6)
     _mark(p, i, -w * 0.05, -5 - h * 0.5)
     return Anchors(
         (hx, hy - hr * 0.85),
@@ -543,9 +501,7 @@ def turtle(p: Pen, i: Instance) -> Anchors:
 # ---------------------------------------------------------------- things
 
 
-def robot(p: Pen, i: Instance) -> Anchors:
-    w, h, hw = 9.5 * i.width, 15 * i.height, 9.4 * i.head
-    steel = mix(i.primary, (120, 124, 134), 0.45)
+def _limbs(p: Pen, i: Instance, w: float, h: float, steel: RGB) -> None:
     for s in (-1, 1):
         p.path(rounded(s * w * 0.5 - 2.2, -5, 4.4, 5, 0.6), steel, darken(steel, 0.6), 1.0)
         p.path(
@@ -560,6 +516,25 @@ def robot(p: Pen, i: Instance) -> Anchors:
             darken(i.primary, 0.6),
             0.9,
         )
+
+
+def _screen(p: Pen, i: Instance, hy: float, hh: float, hw: float) -> None:
+    """A robot's face."""
+    p.path(rounded(-hw * 0.8, hy - hh * 0.3, hw * 1.6, hh * 0.42, 1.8), (44, 48, 62))
+    for s in (-1, 1):
+        p.path(
+            ellipse(s * hw * 0.4, hy - hh * 0.09, 1.9, 1.9), (128, 240, 250), (255, 255, 255), 0.5
+        )
+    p.line(f"M-3 {hy + hh * 0.29}H3", INK if sum(i.primary) > 230 else (230, 230, 236), 1.1)
+    if i.mark == "cheeks":
+        for s in (-1, 1):
+            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, *CHEEK), *CHEEK_COLORS, 0.5)
+
+
+def robot(p: Pen, i: Instance) -> Anchors:
+    w, h, hw = 9.5 * i.width, 15 * i.height, 9.4 * i.head
+    steel = mix(i.primary, (120, 124, 134), 0.45)
+    _limbs(p, i, w, h, steel)
     _skin(p, i, rounded(-w, -4 - h, 2 * w, h, 1.8), (0, -4 - h / 2, w, h / 2))
     hh = 12.0 * i.head
     hy = -4 - h - hh * 0.5 - 0.8
@@ -574,15 +549,7 @@ def robot(p: Pen, i: Instance) -> Anchors:
         (0, hy, hw, hh / 2),
         pattern=i.pattern in ("half", "checks"),
     )
-    p.path(rounded(-hw * 0.8, hy - hh * 0.3, hw * 1.6, hh * 0.42, 1.8), (44, 48, 62))
-    for s in (-1, 1):
-        p.path(
-            ellipse(s * hw * 0.4, hy - hh * 0.09, 1.9, 1.9), (128, 240, 250), (255, 255, 255), 0.5
-        )
-    p.line(f"M-3 {hy + hh * 0.29}H3", INK if sum(i.primary) > 230 else (230, 230, 236), 1.1)
-    if i.mark == "cheeks":
-        for s in (-1, 1):
-            p.path(ellipse(s * hw * 0.66, hy + hh * 0.28, *CHEEK), *CHEEK_COLORS, 0.5)
+    _screen(p, i, hy, hh, hw)
     _mark(p, i, 0, -4 - h * 0.5)
     return Anchors(
         (0, hy - hh * 0.5),
@@ -624,7 +591,7 @@ def car(p: Pen, i: Instance) -> Anchors:
         p.path(ellipse(x, -r, r * 0.45, r * 0.45), (196, 198, 206))
     gap = 3.4
     ey = y0 - ch * 0.40
-    _eyes(p, i, 1.0, ey, gap, 1.05)
+    _eyes(p, i, Eyes(1.0, ey, gap, 1.05))
     _mark(p, i, -w * 0.02, y0 + h * 0.5)
     return Anchors(
         (0, y0 - ch - 1), 7.4, (1.0, ey, gap), (0, y0 + 1.0, w * 0.56), (w * 0.9, y0 + 1), -y0 + ch
@@ -692,7 +659,7 @@ def mug(p: Pen, i: Instance) -> Anchors:
     p.path(ellipse(0, -h, w, e), lighten(i.primary, 0.35), darken(i.primary, 0.6), 1.1)
     p.path(ellipse(0, -h + 0.5, w * 0.78, e * 0.62), (94, 56, 34))
     ey = -h * 0.6
-    _face(p, i, 0, ey, 4.2 * i.head, 1.0, 3.6)
+    _face(p, i, Eyes(0, ey, 4.2 * i.head, 1.0), 3.6)
     _mark(p, i, 0, -h * 0.22)
     return Anchors(
         (0, -h - e * 0.2),
@@ -738,7 +705,7 @@ def teapot(p: Pen, i: Instance) -> Anchors:
     )
     ky = cy - h * 0.36 - 5.6 * i.head
     p.path(ellipse(0, ky, 2.3, 2.1), mix(i.primary, i.secondary, 0.6), darken(i.primary, 0.6), 0.9)
-    _face(p, i, 0, cy - 0.4, 4.2, 1.0, 3.6)
+    _face(p, i, Eyes(0, cy - 0.4, 4.2, 1.0), 3.6)
     _mark(p, i, -w * 0.56, cy + h * 0.12)
     return Anchors(
         (0, ky - 0.4),
@@ -772,7 +739,7 @@ def mushroom(p: Pen, i: Instance) -> Anchors:
     )
     _skin(p, i, d, (0, y - h * 0.5, w, h * 0.55))
     look = Instance(tone, i.secondary, mark=i.mark)
-    _face(p, look, 0, -stem * 0.52, 3.2, 0.9, 3.2)
+    _face(p, look, Eyes(0, -stem * 0.52, 3.2, 0.9), 3.2)
     _mark(p, i, 0, y - h * 0.55)
     top = y - h * 1.0 * i.detail
     return Anchors(
@@ -804,7 +771,7 @@ def cactus(p: Pen, i: Instance) -> Anchors:
         p.line(f"M{x} {-h + w * 0.8}v2.6", line, 0.7)
     p.path(rounded(-w - 2.6, -5.2, 2 * w + 5.2, 5.4, 1.2), (190, 104, 66), (104, 50, 28), 1.0)
     ey = -h * 0.64
-    _face(p, i, 0, ey, 2.9, 0.9, 3.2)
+    _face(p, i, Eyes(0, ey, 2.9, 0.9), 3.2)
     _mark(p, i, 0, -h * 0.28)
     return Anchors((0, -h), w * 0.9, (0, ey, 2.9), (0, -h * 0.4, w * 0.95), (w + arm, -h * 0.5), h)
 
