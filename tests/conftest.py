@@ -22,7 +22,7 @@ def _next(*parts: str) -> Path:
 @pytest.fixture(scope="session")
 def next_folder():
     """``data/next`` with its model."""
-    return _next("tiny-sd", "tiny-clip", "judge")
+    return _next("tiny-sd/unet", "tiny-clip", "judge")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def parts():
     from diffusers import AutoencoderKL
     from transformers import AutoTokenizer, CLIPModel
 
-    vae = AutoencoderKL.from_pretrained(NEXT / "vae").float().eval()
+    vae = AutoencoderKL.from_pretrained(NEXT / "tiny-sd/vae").float().eval()
     clip = CLIPModel.from_pretrained(NEXT / "tiny-clip", dtype=torch.float32).eval()
     pipe: Any = SimpleNamespace(vae=vae)  # no U-Net is trained yet
     tokenizer = AutoTokenizer.from_pretrained(NEXT / "tiny-clip")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import NEXT
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -282,7 +283,8 @@ def command(*arguments):
         (["--minutes", "1", "--steps", "vea=3"], "unknown stage 'vea'"),
         (["--minutes", "1", "--steps", "vae=many"], "not of the form vae=1000"),
         (["--minutes", "1", "--steps", "vae=0"], "vae must be positive, unless --from"),
-        (["--minutes", "1", "--from", "/no/weights"], "tiny-sd is not there"),
+        (["--minutes", "1", "--from", "/no/weights"], "holds none of tiny-sd/vae, tiny-clip"),
+        (["--minutes", "1", "--from", str(NEXT), "--steps", "unet=0"], "unet is not there"),
         (["--minutes", "1", "--stages", "vae,cook"], "unknown stage 'cook'"),
         (["--minutes", "1", "--stages", ","], "empty"),
         (["--minutes", "1", "--device", "abacus"], "unknown device"),
@@ -351,3 +353,13 @@ def test_a_stage_that_is_kept_need_not_be_named(tmp_path):
     )
     run.check()
     assert run.budget("clip") == Budget(steps=0)
+
+
+def test_a_part_that_is_not_there_begins_anew(tmp_path):
+    (tmp_path / "start/tiny-clip").mkdir(parents=True)
+    place = Place(tmp_path / "run", 0, "cpu")
+    run = run_module.Pretraining(
+        place, tmp_path / "data", 1.0, {}, 64, ("vae", "clip"), start=tmp_path / "start"
+    )
+    assert run.how("clip")["start"] == tmp_path / "start/tiny-clip"
+    assert run.how("vae")["start"] is None

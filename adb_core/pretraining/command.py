@@ -15,7 +15,7 @@ from . import options as o
 from .clip import PATCH_WEIGHT
 from .run import STAGES, TRAINED, Pretraining, image_count
 from .settings import Place
-from .write import FOLDERS
+from .write import FOLDERS, PARTS
 
 ALL_STAGES = ",".join(STAGES)
 
@@ -66,19 +66,24 @@ def check_budget(minutes: float | None, steps: dict[str, int], stages: tuple[str
 
 
 def check_start(start: Path | None, steps: dict[str, int]) -> None:
-    """The weights to go on from are there, and so are those that stay.
+    """The weights that stay are there; a part that is not there yet begins anew.
 
     Raises:
-        InputError: they are not.
+        InputError: they are not, or the folder holds no part at all.
     """
     nothing = [stage for stage, count in steps.items() if count == 0]
     if nothing and start is None:
         raise InputError(
             f"--steps: {nothing[0]} must be positive, unless --from names weights to keep"
         )
-    for name in FOLDERS if start is not None else ():
-        if not (start / name).is_dir():
-            raise InputError(f"--from: {start / name} is not there")
+    if start is None:
+        return
+    if not any((start / part).is_dir() for part in PARTS.values()):
+        raise InputError(f"--from: {start} holds none of {', '.join(PARTS.values())}")
+    for stage in nothing:
+        part = start / PARTS.get(stage, PARTS["vae"])  # the decoder is the VAE's
+        if not part.is_dir():
+            raise InputError(f"--from: {part} is not there, and --steps {stage}=0 would keep it")
 
 
 def check_numbers(seed: int, images: int | None) -> None:

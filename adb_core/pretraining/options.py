@@ -23,7 +23,7 @@ Start = Annotated[
         "--from",
         metavar="FOLDER",
         help="Train the weights of this folder (data, say) further; "
-        "0 steps keep a stage's as they are.",
+        "0 steps keep a stage's as they are, and a part that is not there begins anew.",
     ),
 ]
 Stages = Annotated[str, Option(help="Which stages, in any order, with commas between.")]

@@ -29,7 +29,7 @@ from .settings import Budget, FitError, Place
 from .stage_files import is_finished, log_line, read_done
 from .unet import Frozen, Lessons, train_unet
 from .vae import train_decoder, train_vae
-from .write import Trained, write_models
+from .write import PARTS, Trained, write_models
 
 TRAINED = ("vae", "clip", "judge", "unet", "decoder")
 STAGES = ("cache", "vae", "clip", "judge", "latents", "unet", "decoder", "write", "evaluate")
@@ -108,9 +108,11 @@ class Pretraining:
             return Budget(steps=self.steps[stage])
         return Budget(minutes=split_minutes(self.minutes)[stage])
 
-    def how(self, stage: str, folder: str) -> dict:
+    def how(self, stage: str) -> dict:
         """What every training function is told: place, budget, and weights to go on from."""
-        start = self.start and self.start / folder
+        start = self.start and self.start / PARTS[stage]
+        if start is not None and not start.is_dir():
+            start = None  # that part begins anew
         return {"place": self.place, "budget": self.budget(stage), "start": start}
 
     @cached_property
@@ -124,17 +126,17 @@ class Pretraining:
 
     @cached_property
     def vae(self):
-        return train_vae(self.cache.images, **self.how("vae", "tiny-sd/vae"))
+        return train_vae(self.cache.images, **self.how("vae"))
 
     @cached_property
     def clip(self):
         """(model, tokenizer, image processor)"""
-        how = self.how("clip", "tiny-clip")
+        how = self.how("clip")
         return train_clip(self.cache, **how, patch_weight=self.patch_weight)
 
     @cached_property
     def judge(self):
-        return train_judge(self.cache, self.families, **self.how("judge", "judge"), vae=self.vae)
+        return train_judge(self.cache, self.families, **self.how("judge"), vae=self.vae)
 
     @cached_property
     def text_encoder(self):
@@ -160,7 +162,7 @@ class Pretraining:
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
         states = partial(patch_states, self.clip[0], self.cache.images)
         lessons = Lessons(latents, captions, states)
-        return train_unet(lessons, frozen, **self.how("unet", "tiny-sd/unet"))
+        return train_unet(lessons, frozen, **self.how("unet"))
 
     @cached_property
     def decoder(self):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
 
 FOLDERS = ("tiny-sd", "tiny-clip", "judge")
+# stage: the folder of what it trains
+PARTS = {"vae": "tiny-sd/vae", "clip": "tiny-clip", "judge": "judge", "unet": "tiny-sd/unet"}
 SIZE_LIMIT_MB = 40.0  # of everything written under data/, for it is committed
 
 
