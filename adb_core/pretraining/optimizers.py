@@ -69,7 +69,8 @@ class Optimizers:
         self._peaks = [(adamw, lr)]
         self._matrices = muon
         if muon:
-            # Kernels are seen as matrices through views, which share their memory.
+            # Kernels are seen as matrices through views, which share their memory: so they must
+            # be in the plain memory format.
             self._views = [nn.Parameter(p.detach().view(len(p), -1)) for p in muon]
             self._peaks.append(
                 (

@@ -220,8 +220,6 @@ def train_unet(
     if start is not None:
         unet.load_state_dict(type(unet).from_pretrained(start, use_safetensors=True).state_dict())
     settings = warm(settings, start)
-    if device.type == "cuda":  # tensor cores want it; on the CPU it is slower, see above
-        unet.to(memory_format=torch.channels_last)
     text_encoder = frozen.text_encoder.to(device).eval().requires_grad_(False)
     trained = is_finished(place.run_dir, settings.name)
     batches = Batches.of(lessons, frozen.tokenizer, trained, device)
