@@ -1,6 +1,6 @@
 """Two checkouts of this repository, benchmark by benchmark in turn: is one slower than the other?
 
-    python benchmarks/compare_checkouts.py BEFORE AFTER [--rounds 7] [--python PYTHON]
+    python benchmarks/compare_checkouts.py BEFORE AFTER [--rounds 7] [--only step_overhead]
 
 Every run is a process of its own in one of the two folders, with that folder's package and that
 folder's benchmark scripts; who goes first changes from round to round. The numbers are read from
@@ -61,8 +61,13 @@ def main(
     after: Annotated[Path, typer.Argument(help="Another.")],
     rounds: Annotated[int, typer.Option(help="How often each benchmark runs in each.")] = 7,
     python: Annotated[str, typer.Option(help="The Python of both.")] = sys.executable,
+    only: Annotated[list[str] | None, typer.Option(help="A benchmark; again for more.")] = None,
 ) -> None:
     """Compare the speed of the engine in two checkouts."""
+    chosen = [command for command in BENCHMARKS if not only or command[0][:-3] in only]
+    if not chosen:
+        names = ", ".join(command[0][:-3] for command in BENCHMARKS)
+        raise InputError(f"--only {' '.join(only or [])}: choose from {names}")
     folders = {"before": before.resolve(), "after": after.resolve()}
     for folder in folders.values():
         if not (folder / "benchmarks" / "three_stages.py").is_file():
@@ -70,7 +75,7 @@ def main(
     times: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds):
         order = list(folders) if number % 2 == 0 else list(folders)[::-1]
-        for command in BENCHMARKS:
+        for command in chosen:
             for side in order:
                 for label, value in numbers_of(folders[side], python, command).items():
                     sides = times.setdefault(label, {"before": [], "after": []})

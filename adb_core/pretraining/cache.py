@@ -8,7 +8,6 @@ module imports no torch: its worker processes start quickly.
 from __future__ import annotations
 
 import ast
-import io
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..system.files import atomic_write_bytes, atomic_write_json, atomic_write_text, sweep
+from ..system.files import atomic_write_json, atomic_write_text, explain_disk_full, sweep
 from ..system.fingerprints import fingerprint
 from ..toyworld import (
     grammar,
@@ -35,7 +34,8 @@ from ..toyworld.render import SIZE
 from ..toyworld.scene import LABELS, Scene, labels, scene_from_dict, scene_to_dict
 from .workers import as_made
 
-CHUNK = 500  # scenes in a file: 25 MB of pixels, a few seconds of work
+CHUNK = 500  # scenes that a worker draws at a time: 25 MB of pixels, a few seconds of work
+IMAGES = "images.npy"
 CAPTION_STRIDE = 64  # captions of scene i use the seeds i * 64 + j
 
 
@@ -44,7 +44,7 @@ class Cache:
     """Rendered scenes.
 
     Attributes:
-        images: uint8 (n, 128, 128, 3), RGB.
+        images: uint8 (n, 128, 128, 3), RGB; of a finished cache, read from the disk as needed.
         records: n dicts with the scene as plain data and its captions.
     """
 
@@ -110,7 +110,7 @@ class Renders:
     Attributes:
         held_out, sample: passed to :func:`.sampling.sample_scene`.
         captions_per_image: how many ways to say each scene.
-        chunk: scenes in a file.
+        chunk: scenes that a worker draws at a time.
     """
 
     count: int
@@ -140,14 +140,15 @@ def build_cache(
     jobs = [
         (folder, number, settings)
         for number in range(-(-renders.count // renders.chunk))
-        if not _is_made(folder, number)
+        if not _texts(folder, number).exists()
     ]
     _render_all(jobs, workers, progress)
     return load_cache(folder)
 
 
 def load_cache(folder: str | Path) -> Cache:
-    """Read a finished cache into memory (49 kB per image).
+    """Open a finished cache. Its pixels (49 kB each) stay on the disk and are mapped, so that
+    several stages side by side share what the system keeps of them.
 
     Raises:
         FileNotFoundError: no cache, or chunks missing; the message names the folder.
@@ -156,11 +157,10 @@ def load_cache(folder: str | Path) -> Cache:
     try:
         settings = json.loads((folder / "manifest.json").read_text())
         count, chunk = settings["count"], settings["chunk"]
-        images, records = np.empty((count, SIZE, SIZE, 3), np.uint8), []
-        for number, start in enumerate(range(0, count, chunk)):
-            pixels, texts = _paths(folder, number)
-            images[start : start + chunk] = np.load(pixels)
-            records += [json.loads(line) for line in texts.read_text().splitlines()]
+        images, records = np.load(folder / IMAGES, mmap_mode="c"), []
+        for number in range(-(-count // chunk)):
+            lines = _texts(folder, number).read_text().splitlines()
+            records += [json.loads(line) for line in lines]
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise FileNotFoundError(
             f"no complete rendering cache in {folder} ({error}); delete it and run again"
@@ -171,28 +171,27 @@ def load_cache(folder: str | Path) -> Cache:
 # ---------------------------------------------------------------- chunks
 
 
-def _paths(folder: Path, number: int) -> tuple[Path, Path]:
-    return folder / f"images-{number:05d}.npy", folder / f"scenes-{number:05d}.jsonl"
-
-
-def _is_made(folder: Path, number: int) -> bool:
-    return all(path.exists() for path in _paths(folder, number))
+def _texts(folder: Path, number: int) -> Path:
+    """The records of a chunk; written last, so the chunk is made when they are there."""
+    return folder / f"scenes-{number:05d}.jsonl"
 
 
 def _prepare(folder: Path, settings: dict) -> None:
-    """Make ``folder`` hold nothing but chunks of these settings."""
+    """Make ``folder`` hold nothing but chunks of these settings, and room for all pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    manifest = folder / "manifest.json"
+    manifest, pixels = folder / "manifest.json", folder / IMAGES
     try:
         same = json.loads(manifest.read_text()) == json.loads(json.dumps(settings))
     except (FileNotFoundError, ValueError):
         same = False
-    if not same:
+    if not same or not pixels.exists():
         manifest.unlink(missing_ok=True)  # first, so that a kill here cannot bless old chunks
-        for pattern in ("images-*.npy", "scenes-*.jsonl"):
+        for pattern in ("images*.npy", "scenes-*.jsonl"):
             for path in folder.glob(pattern):
                 path.unlink()
+        shape = (settings["count"], SIZE, SIZE, 3)
+        np.lib.format.open_memmap(pixels, "w+", np.uint8, shape).flush()
         atomic_write_json(manifest, settings)
 
 
@@ -208,15 +207,19 @@ def make_scene(index: int, settings: dict) -> tuple[np.ndarray, dict]:
 
 
 def _make_chunk(folder: Path, number: int, settings: dict) -> int:
-    """Render one chunk and write its two files; returns how many scenes it holds."""
+    """Render one chunk, write its pixels and then its records; returns how many scenes it holds."""
     first = number * settings["chunk"]
     indices = range(first, min(first + settings["chunk"], settings["count"]))
     made = [make_scene(i, settings) for i in indices]
-    pixels, texts = _paths(folder, number)
-    buffer = io.BytesIO()
-    np.save(buffer, np.stack([image for image, _ in made]))
-    atomic_write_text(texts, "".join(json.dumps(record) + "\n" for _, record in made))
-    atomic_write_bytes(pixels, buffer.getvalue())
+    images = np.stack([image for image, _ in made])
+    path = folder / IMAGES
+    begin = np.load(path, mmap_mode="r").offset + first * images[0].nbytes
+    # written, not mapped: on a full disk writing is an error, while a mapped page kills the process
+    with explain_disk_full(path), open(path, "r+b") as file:
+        file.seek(begin)
+        file.write(images.tobytes())
+    records = "".join(json.dumps(record) + "\n" for _, record in made)
+    atomic_write_text(_texts(folder, number), records)
     return len(made)
 
 

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..system.files import atomic_write_bytes, atomic_write_json, sweep
 from ..tinymodel.relatives import relative
+from ..tinymodel.scenes import placed
 from ..toyworld.render import render_image
-from ..toyworld.sampling import restage, sample_instance, sample_scene
+from ..toyworld.sampling import sample_instance, sample_scene
 from ..toyworld.scene import CATEGORIES, LABELS, PATTERNS, Scene
 from .cache import code_hash, label_numbers
 from .workers import as_made
@@ -47,16 +48,7 @@ def another_scene(scene: Scene, rng: np.random.Generator) -> Scene:
     """The same individual elsewhere: new pose, accessory, relation and place; 70 % photos."""
     stage = sample_scene(rng, held_out=bool(rng.random() < 0.2))
     style = str(rng.choice(("photo", "sketch", "painting", "pixel art"), p=(0.7, 0.1, 0.1, 0.1)))
-    return restage(
-        scene,
-        rng,
-        accessory=stage.accessory,
-        relation=stage.relation,
-        object=stage.object,
-        place=stage.place,
-        sky=stage.sky,
-        style=style,
-    )
+    return placed(scene, stage, rng, style)
 
 
 def family_views(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,17 @@ def is_matrix(weight: Tensor) -> bool:
     return weight.ndim >= 2 and min(weight.shape[0], weight[0].numel()) >= SMALLEST
 
 
+def as_matrix(kernel: Tensor, like: Tensor) -> Tensor:
+    """A weight, or its gradient, as a matrix (channels out, the rest).
+
+    The rest has the order that ``like``, the weight, has in memory, so that the weight's matrix is
+    a view of it in either memory format; Muon's update does not depend on the order of columns.
+    """
+    if like.ndim == 4 and not like.is_contiguous():  # channels_last
+        kernel = kernel.permute(0, 2, 3, 1)
+    return kernel.reshape(len(kernel), -1)
+
+
 def trained(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     """The parameters with ``requires_grad``, each once, in a fixed order."""
     return list({id(p): p for m in modules for p in m.parameters() if p.requires_grad}.values())
@@ -69,9 +80,8 @@ class Optimizers:
         self._peaks = [(adamw, lr)]
         self._matrices = muon
         if muon:
-            # Kernels are seen as matrices through views, which share their memory: so they must
-            # be in the plain memory format.
-            self._views = [nn.Parameter(p.detach().view(len(p), -1)) for p in muon]
+            # Kernels are seen as matrices through views, which share their memory.
+            self._views = [nn.Parameter(as_matrix(p.detach(), like=p)) for p in muon]
             self._peaks.append(
                 (
                     torch.optim.Muon(
@@ -88,7 +98,7 @@ class Optimizers:
         """One update at ``factor`` times the peak learning rates; gradients are cleared."""
         if self._matrices:
             for view, matrix in zip(self._views, self._matrices, strict=True):
-                view.grad = None if matrix.grad is None else matrix.grad.reshape(view.shape)
+                view.grad = None if matrix.grad is None else as_matrix(matrix.grad, like=matrix)
         for optimizer, peak in self._peaks:
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor

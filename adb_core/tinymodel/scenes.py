@@ -64,7 +64,11 @@ def identity_pairs(count: int, seed: int) -> tuple[list[Scene], np.ndarray]:
 
 def elsewhere(scene: Scene, rng: np.random.Generator) -> Scene:
     """A photo of the same individual in another place, pose and company."""
-    stage = sample_scene(rng)
+    return placed(scene, sample_scene(rng), rng, style="photo")
+
+
+def placed(scene: Scene, stage: Scene, rng: np.random.Generator, style: str) -> Scene:
+    """The individual of ``scene`` in the place and company of ``stage``, in a new pose."""
     return restage(
         scene,
         rng,
@@ -73,7 +77,7 @@ def elsewhere(scene: Scene, rng: np.random.Generator) -> Scene:
         object=stage.object,
         place=stage.place,
         sky=stage.sky,
-        style="photo",
+        style=style,
     )
 
 

@@ -46,13 +46,15 @@ def build_vae() -> AutoencoderKL:
     learn is a plain linear code.
     """
     from diffusers import AutoencoderKL
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.resnet import ResnetBlock2D
 
     vae = AutoencoderKL(**vae_config())
     with torch.no_grad():
         for part in vae.modules():
-            if hasattr(part, "conv2"):
+            if isinstance(part, ResnetBlock2D):
                 part.conv2.weight.zero_()
-            elif hasattr(part, "to_out"):
+            elif isinstance(part, Attention):
                 part.to_out[0].weight.zero_()
         vae.quant_conv.bias[LATENT_CHANNELS:] = -6.0  # log variances
     return vae
