@@ -37,6 +37,7 @@ BATCH_SCENES = 96  # pictures of the common cache in a step
 FIT = Fit(
     "judge",
     lr=2e-3,
+    muon_lr=1e-2,
     batch=BATCH_SCENES + BATCH_FAMILIES * FAMILY * 2,
     weight_decay=0.05,
     ema=0.995,
