@@ -15,6 +15,8 @@ from .measures.attributes import Generated
 from .measures.pointing import pointing_words
 
 TILE = 128  # pixels a picture is shown at
+LINE = 11  # pixels of a line of text
+WRONG, FOUND = "#b23a00", "#00618f"  # told apart by color-blind eyes too
 _HEAT = np.array(
     [(12, 8, 40), (88, 24, 110), (190, 55, 85), (250, 140, 40), (252, 250, 180)], float
 )
@@ -31,24 +33,33 @@ def heat(values: np.ndarray) -> Image.Image:
 def generated_sheet(
     path: Path, made: Generated, scenes: list[Scene], columns: int = 8, count: int = 32
 ) -> None:
-    """The first generated images, each with its prompt and, in red, where the judge disagrees."""
+    """The first generated images, each with its prompt and where the judge disagrees."""
     count = min(count, len(scenes))
-    cell_w, cell_h = TILE + 44, TILE + 62
+    notes = [_notes(made, scenes[i], i) for i in range(count)]
+    cell_w = TILE + 60
+    cell_h = TILE + 10 + LINE * max(len(prompt) + len(verdict) for prompt, verdict, _ in notes)
     sheet = Image.new("RGB", (columns * cell_w, -(-count // columns) * cell_h), "white")
     pen = ImageDraw.Draw(sheet)
-    for i in range(count):
+    for i, (prompt, verdict, color) in enumerate(notes):
         x, y = i % columns * cell_w + 4, i // columns * cell_h + 4
         sheet.paste(_tile(made.images[i]), (x, y))
-        prompt = "\n".join(textwrap.wrap(made.prompts[i], 30))
-        pen.multiline_text((x, y + TILE + 1), prompt, "black", spacing=0)
-        wrong = [
-            f"{name}: {made.read[name][i]}"
-            for name, word in labels(scenes[i]).items()
-            if word not in (None, "none") and made.read[name][i] != word
-        ]
-        verdict = ", ".join(wrong) or "judge: all found"
-        pen.text((x, y + TILE + 44), verdict, "red" if wrong else "green")
+        for lines, ink in ((prompt, "black"), (verdict, color)):
+            for line in lines:
+                pen.text((x, y + TILE + 1), line, ink)
+                y += LINE
     save_png(path, sheet)
+
+
+def _notes(made: Generated, scene: Scene, i: int) -> tuple[list[str], list[str], str]:
+    """Lines of the prompt, lines of what the judge says of the picture, and their color."""
+    wrong = [
+        f"{name} {made.read[name][i]}"
+        for name, word in labels(scene).items()
+        if word not in (None, "none") and made.read[name][i] != word
+    ]
+    verdict = f"judge sees: {', '.join(wrong)}" if wrong else "judge: all found"
+    color = WRONG if wrong else FOUND
+    return textwrap.wrap(made.prompts[i], 31), textwrap.wrap(verdict, 31), color
 
 
 def maps_sheet(
