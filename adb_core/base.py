@@ -19,6 +19,7 @@ from . import loading
 from .loading import BaseModelError, Source
 from .system.company import mind_company
 from .system.devices import pick_device
+from .system.heap import keep_heap
 
 if TYPE_CHECKING:
     from .concept import Concept
@@ -283,6 +284,7 @@ def load_base(
     except ValueError as error:
         raise BaseModelError(str(error)) from error
     mind_company()
+    keep_heap()
     source = loading.find_source(name, revision, kinds=tuple(FAMILIES))
     family = FAMILIES[loading.load_kind(source, tuple(FAMILIES))]
     return family.load(source, where, dtype)
