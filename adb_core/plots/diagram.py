@@ -121,7 +121,7 @@ def _box(ax: Axes, name: str, *, lit: bool, trained: bool) -> None:
 
 
 def _end(name: str, side: str, other: str) -> tuple[float, float]:
-    """Where an arrow meets a box: level with the middle of the smaller one, or above or below it."""
+    """Where an arrow meets a box: level with the smaller box, or above or below it."""
     x, y, width, height, _ = BOXES[name]
     _, bottom, _, tall = min((BOXES[name], BOXES[other]), key=lambda box: box[3])[:4]
     level = bottom + tall / 2
@@ -164,8 +164,8 @@ def _key(ax: Axes, stage: Stage | None) -> None:
 def _alt(lit: Sequence[str], stage: Stage | None, trained: set[str]) -> str:
     parts = [
         "A prompt becomes tokens, one row of numbers each, [V] among them; the text encoder turns "
-        "them into words' states, which the cross-attention of the U-Net reads while it takes noise "
-        "away; the VAE decodes the picture. Photos become noisy latents to train on."
+        "them into words' states, which the cross-attention of the U-Net reads while it takes "
+        "noise away; the VAE decodes the picture. Photos become noisy latents to train on."
     ]
     if stage is not None:
         parts.append(f"Trained in {stage.name}: {', '.join(n for n in BOXES if n in trained)}.")
