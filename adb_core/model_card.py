@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .learner import Learner
-from .loading import ALIASES, LICENSES
+from .models import find_model
 from .recipes import Recipe
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def model_card(learner: Learner) -> ModelCard:
     from huggingface_hub import ModelCard, ModelCardData
 
     concept, base = learner.concept, learner.base
-    source, _ = ALIASES.get(base.name, (base.name, None))
+    model = find_model(base.name)
+    source = model.hub_id if model and model.hub_id else base.name
     data = ModelCardData(
-        license=LICENSES.get(base.name),
+        license=model.license if model else None,
         base_model=source if "/" in source and not Path(source).exists() else None,
         library_name="diffusers",
         pipeline_tag="text-to-image",

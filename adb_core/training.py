@@ -106,16 +106,18 @@ class StagePrompts:
             self.fixed = None if self.moving else self.token.states(self.ids)
 
     def _columns(self) -> Tensor:
-        """The tokens to read: [V] and, if every prompt names it, the category."""
+        """The tokens to read, one column each: [V]'s vectors and, if every prompt names it, the
+        category's pieces."""
         groups = []
         for row in self.ids:
             v = [k for k, i in enumerate(row.tolist()) if i in self.token.ids]
             try:
-                groups.append([v, self.token.positions(row)[1]])
+                groups.append([*v, *self.token.positions(row)[1]])
             except TokenError:
-                groups.append([v])
+                groups.append(v)
         n, length = min(map(len, groups)), self.ids.shape[1]
-        return torch.stack([selection(length, g[:n]) for g in groups]).to(self.ids.device)
+        columns = [selection(length, [[k] for k in group[:n]]) for group in groups]  # (k, n) each
+        return torch.stack(columns).to(self.ids.device)
 
     def states(self, prompts: np.ndarray) -> TextStates:
         """(b, k, d) for prompt numbers (b,)."""

@@ -33,8 +33,8 @@ LAYERS = (
     ("base",),
     ("families",),
     ("seam", "loading"),
-    ("concept",),
-    ("images",),
+    ("explaining", "concept"),
+    ("models", "images"),
     ("pictures",),
     ("system",),
 )

@@ -49,7 +49,8 @@ BaseName = Annotated[
     str,
     option(
         "--base",
-        "tiny (bundled), sd21 (the paper's, downloaded), a hub id, or a diffusers folder.",
+        "tiny (bundled); downloaded: sd15, sd21 (the paper's), sdxl, bk-sdm-v2-small, "
+        "bk-sdm-v2-tiny, or a hub id; or a diffusers folder.",
     ),
 ]
 
@@ -120,7 +121,7 @@ Model = Annotated[
     option(
         "--model",
         "What adb train wrote (its output folder, or the model folder in it), or a base model: "
-        "tiny, sd21, a hub id, a diffusers folder.",
+        "tiny, sd15, sd21, sdxl, bk-sdm-v2-small, bk-sdm-v2-tiny, a hub id, a diffusers folder.",
     ),
 ]
 Prompts = Annotated[
@@ -139,9 +140,16 @@ Words = Annotated[
     list[str] | None,
     option("--word", "Show only this word; may be given several times. All words by default."),
 ]
-Steps = Annotated[int, option("--steps", "Sampling steps a picture.")]
+Steps = Annotated[
+    int | None,
+    option("--steps", "Sampling steps a picture; by default 25 for tiny, 50 for others."),
+]
 Guidance = Annotated[
-    float, option("--guidance", "Classifier-free guidance scale; 1 switches it off.")
+    float | None,
+    option(
+        "--guidance",
+        "Classifier-free guidance scale, 1 switches it off; by default 3 for tiny, 7.5 for others.",
+    ),
 ]
 
 # ---------------------------------------------------------------- what is written and said
