@@ -32,6 +32,7 @@ from . import (
     regularizer as regularizer,
     result as result,
     seam as seam,
+    shares as shares,
     system as system,
     teaching as teaching,
     tinymodel as tinymodel,
@@ -87,6 +88,7 @@ from .recording import Recording as Recording, record as record
 from .records import StepRecord as StepRecord
 from .regularizer import map_statistics as map_statistics, stack_statistics as stack_statistics
 from .result import Result as Result, SavedResult as SavedResult, load_result as load_result
+from .shares import attention_shares as attention_shares
 from .system.paths import data_dir as data_dir, data_path as data_path
 from .training import train_stage as train_stage
 
