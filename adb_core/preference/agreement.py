@@ -6,9 +6,9 @@ one pair of pictures.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .exact import exact_interval
 
@@ -17,7 +17,7 @@ class Share(NamedTuple):
     """``hits`` of ``count``, with the exact 95 % interval of the share."""
 
     hits: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple's method, which no share needs
     low: float
     high: float
 
@@ -32,7 +32,7 @@ def share(hits: int, count: int) -> Share:
     return Share(hits, count, *exact_interval(hits, count))
 
 
-def pairwise_agreement(items: Mapping[Hashable, Sequence[str]]) -> tuple[int, int]:
+def pairwise_agreement(items: Mapping[Any, Sequence[str]]) -> tuple[int, int]:
     """How many of all pairs of raters gave the same answer to an item that both answered.
 
     Returns:
@@ -46,7 +46,7 @@ def pairwise_agreement(items: Mapping[Hashable, Sequence[str]]) -> tuple[int, in
     return same, every
 
 
-def krippendorff_alpha(items: Mapping[Hashable, Sequence[str]]) -> float:
+def krippendorff_alpha(items: Mapping[Any, Sequence[str]]) -> float:
     """Agreement beyond chance (Krippendorff 2004, nominal data): 1 is perfect, 0 is chance.
 
     1 - observed / expected disagreement, from the coincidences of answers within items; an item
@@ -55,7 +55,7 @@ def krippendorff_alpha(items: Mapping[Hashable, Sequence[str]]) -> float:
     Returns:
         not a number, if no item has two answers or all answers are the same.
     """
-    coincidences: Counter = Counter()
+    coincidences: defaultdict[tuple[str, str], float] = defaultdict(float)
     for answers in items.values():
         counts, m = Counter(answers), len(answers)
         if m < 2:
@@ -63,12 +63,12 @@ def krippendorff_alpha(items: Mapping[Hashable, Sequence[str]]) -> float:
         for one, n in counts.items():
             for other, more in counts.items():
                 coincidences[one, other] += n * (more - (one == other)) / (m - 1)
-    totals: Counter = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
     for (one, _), weight in coincidences.items():
         totals[one] += weight
-    n = sum(totals.values())
+    every = sum(totals.values())
     expected = sum(a * b for x, a in totals.items() for y, b in totals.items() if x != y)
     if not expected:
         return float("nan")
     observed = sum(weight for (one, other), weight in coincidences.items() if one != other)
-    return 1 - (n - 1) * observed / expected
+    return 1 - (every - 1) * observed / expected

@@ -168,8 +168,8 @@ def order(study: Study, key: Key, votes: Sequence[Vote], question: str) -> Order
     check_order(table.sum((0, 1)), recipes)
     got = two_way_bootstrap(table, lambda tables: bradley_terry(smoothed(tables)))
     first = np.argsort(-got.values)
-    sorted_ends = (ends[first] for ends in got[:3])
-    return Order(question, tuple(recipes[k] for k in first), Estimates(*sorted_ends, got.freedom))
+    strengths = Estimates(got.values[first], got.low[first], got.high[first], got.freedom)
+    return Order(question, tuple(recipes[k] for k in first), strengths)
 
 
 # ---------------------------------------------------------------- raters

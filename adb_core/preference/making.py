@@ -67,14 +67,14 @@ def read_pictures(folder: str | Path) -> list[Picture]:
             "prompt and seed"
         ) from error
     pictures = []
-    for file, *asked in listed:
+    for file, concept, prompt, seed in listed:
         try:
             pixels = read_image(Path(folder) / file)
         except FileNotFoundError as error:
             raise StudyError(f"{Path(folder) / file} is missing: {path} names it") from error
         except ConceptError as error:
             raise StudyError(str(error)) from error
-        pictures.append(Picture(recipe, *asked, pixels))
+        pictures.append(Picture(recipe, concept, prompt, seed, pixels))
     return pictures
 
 

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class Vote:
 
     Attributes:
         left, right: the SHA-256 of the pictures' files; milliseconds: from the trial's showing to
-            its answers; at: seconds since 1970; simulated: a program's, not a person's.
+            its answers; at: seconds since 1970; simulated: 1 if a program's, 0 if a person's.
     """
 
     rater: str
@@ -55,7 +55,7 @@ class Vote:
     right: str
     milliseconds: int
     at: float
-    simulated: bool
+    simulated: int
 
 
 class Votes:
@@ -183,7 +183,7 @@ class Votes:
             )
         self.add_all(rater, [(trials[number], answers, milliseconds)])
 
-    def add_all(self, rater: str, answered: list[tuple[Trial, Mapping[str, str], int]]) -> None:
+    def add_all(self, rater: str, answered: Sequence[tuple[Trial, Mapping[str, str], int]]) -> None:
         """:meth:`add` for trials that are known to be this rater's, in one transaction."""
         if rater not in self.raters():
             raise StudyError(f"there is no rater {rater!r} in this study: give your name first")
@@ -217,16 +217,13 @@ class Votes:
 
     def all(self) -> list[Vote]:
         """Every vote, rater by rater, trial by trial."""
-        columns = (
-            "rater, trial, question, answer, kind, pair, left_picture, right_picture, "
-            "milliseconds, at, simulated"
-        )
+        columns = "rater, trial, question, answer, kind, pair, left_picture, right_picture"
         with self._lock:
             rows = self._db.execute(
-                f"SELECT {columns} FROM votes JOIN raters ON rater = name "
-                "ORDER BY raters.rowid, trial, votes.rowid"
+                f"SELECT {columns}, milliseconds, at, simulated FROM votes "
+                "JOIN raters ON rater = name ORDER BY raters.rowid, trial, votes.rowid"
             ).fetchall()
-        return [Vote(*row[:-1], simulated=bool(row[-1])) for row in rows]
+        return [Vote(*row) for row in rows]
 
     # ------------------------------------------------------------ the end
 
