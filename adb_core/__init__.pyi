@@ -25,6 +25,7 @@ from . import (
     personalization as personalization,
     pictures as pictures,
     plots as plots,
+    preference as preference,
     pretraining as pretraining,
     recipes as recipes,
     recording as recording,

@@ -25,6 +25,7 @@ CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 LAYERS = (
     ("__main__", "app", "widgets", "teaching"),
     ("plots",),
+    ("preference",),
     ("generation", "recording", "metrics", "personalization"),
     ("result", "model_card"),
     ("training",),
