@@ -11,6 +11,7 @@ from . import (
     drift as drift,
     embeddings as embeddings,
     engine as engine,
+    families as families,
     generation as generation,
     images as images,
     judges as judges,
@@ -32,6 +33,7 @@ from . import (
     records as records,
     regularizer as regularizer,
     result as result,
+    seam as seam,
     system as system,
     teaching as teaching,
     tinymodel as tinymodel,
@@ -44,6 +46,7 @@ from .base import (
     Base as Base,
     Drawable as Drawable,
     StableDiffusion as StableDiffusion,
+    StableDiffusionXL as StableDiffusionXL,
     load_base as load_base,
 )
 from .checkpoint import (
