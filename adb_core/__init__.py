@@ -36,7 +36,7 @@ _NAMES = {
     "metrics": "Interval bootstrap evaluate_result",
     "options": "RunOptions",
     "personalization": "Run personalize",
-    "recipes": "RECIPES Recipe Stage recipe recipe_table scaled",
+    "recipes": "Lora RECIPES Recipe Stage recipe recipe_table scaled",
     "recording": "Recording record",
     "records": "StepRecord",
     "regularizer": "map_statistics stack_statistics",

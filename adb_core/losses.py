@@ -141,6 +141,7 @@ def forward(
     noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
     target = diffusion_target(scheduler, batch.latents, batch.noise, batch.timesteps)
     with learner.accelerator.autocast():
+        noisy = noisy.to(learner.base.dtype)  # under LoRA the base may be in half precision
         predicted = learner.base.predict(learner.unet, noisy, batch.timesteps, states)
     if capture is None:
         return Forward(batch, predicted, target)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from .attention import AttentionCapture, capture_attention, selection
 from .base import TextStates
+from .captions import caption_numbers, own_prompts
 from .concept_token import TokenError
 from .engine import TrainingError
 from .learner import Learner, check_finite, lower, make_optimizer
@@ -99,7 +101,8 @@ class StagePrompts:
 
     def __init__(self, learner: Learner, stage: Stage):
         self.token, self.moving = learner.token, "embedding" in stage.train
-        texts = [learner.prompt(p) for p in stage.prompts]
+        texts = [learner.prompt(p) for p in learner.templates(stage)]
+        self.own = caption_numbers(learner.concept.captions, len(stage.prompts))  # (photos,)
         self.ids = learner.token.tokenize(texts)  # (prompts, k)
         self.columns = self._columns()  # (prompts, k, n)
         with torch.no_grad():
@@ -163,6 +166,7 @@ class StageWork:
     def share(self, whole: Batch) -> Iterator[Batch]:
         """This process's micro-batches."""
         processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        whole = replace(whole, prompts=own_prompts(self.prompts.own, whole.rows, whole.prompts))
         for micro in range(self.accumulation):
             yield whole.part(self.parts, micro * processes + index)
 

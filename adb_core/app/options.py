@@ -114,6 +114,19 @@ Tensorboard = Annotated[
     ),
 ]
 
+# ---------------------------------------------------------------- photos
+
+Crop = Annotated[
+    str,
+    option(
+        "--crop",
+        "random (another square of the photo for each view), center, subject (needs masks), or "
+        "none (the whole photo, with bars).",
+    ),
+]
+Side = Annotated[int, option("--side", "Pixels that the model takes in: 512 for most.")]
+CropsFile = Annotated[Path, option("--out", "The picture to write: one row a photo.")]
+
 # ---------------------------------------------------------------- drawing
 
 Model = Annotated[
