@@ -59,8 +59,7 @@ def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
     from huggingface_hub import ModelCard, ModelCardData
 
     concept, base = learner.concept, learner.base
-    model = find_model(base.name)
-    source = model.hub_id if model and model.hub_id else base.name
+    model, source = find_model(base.name), source_of(base.name)
     data = ModelCardData(
         license=model.license if model else None,
         base_model=source if "/" in source and not Path(source).exists() else None,
@@ -86,6 +85,12 @@ def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
     return ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")
 
 
+def source_of(name: str) -> str:
+    """Where a model of this name is loaded from: its hub id if it stands in the table."""
+    model = find_model(name)
+    return model.hub_id if model and model.hub_id else name
+
+
 def loading_lines(learner: Learner) -> str:
     """How plain diffusers loads adapters."""
     lora = learner.recipe.lora
@@ -94,7 +99,7 @@ def loading_lines(learner: Learner) -> str:
         rank=lora.rank,
         alpha=lora.alpha,
         kind=type(learner.base.pipeline()).__name__,
-        base=ALIASES.get(learner.base.name, (learner.base.name, None))[0],
+        base=source_of(learner.base.name),
         example=learner.prompt("a photo of a {} on the beach"),
     )
 

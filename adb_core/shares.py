@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .attention import capture_attention
-from .generation import PLAIN, Sampling, check, fill, prompt_words, scheduled
+from .generation import PLAIN, Sampling, check, fill, prompt_words, scheduled, settled
 from .seam import Drawable
 
 START, END = "start", "end"  # the token before the prompt; the one after it with all padding
@@ -51,26 +51,22 @@ def attention_shares(
 ) -> dict[str, float]:
     """The share of attention that each token gets while pictures are drawn; they sum to 1.
 
-    The mean over pictures, sampling steps, layers, heads and pixels, each layer counting the same,
-    in the half of guidance that reads the prompt.
-
-    Args:
-        model, prompt, seeds, sampling, changes: as of :func:`adb_core.generate`.
+    The mean over pictures, sampling steps, layers (each counts the same), heads and pixels, in the
+    half of guidance that reads the prompt. Arguments and errors are those of
+    :func:`adb_core.generate`.
 
     Returns:
         token -> share, in the order of the prompt (see :func:`token_groups`).
-
-    Raises:
-        PromptError, TokenError: as :func:`adb_core.generate`.
     """
     sampling = replace(sampling, **changes)
+    steps, guidance = settled(model, sampling.steps, sampling.guidance)
     text = fill(prompt, model.subject)
     pipeline = scheduled(model.pipeline(), sampling.scheduler)
-    check(model, pipeline, [text], sampling.steps)
+    check(model, pipeline, [text], steps)
     groups = token_groups(pipeline.tokenizer, model.expand(text))
     columns = sums(pipeline.tokenizer.model_max_length, groups)
     shares: list[Tensor] = []  # (n,) of each picture and step
-    half = sampling.guidance > 1
+    half = guidance > 1
     with capture_attention(pipeline.unet, columns, grad=False, conditional_half=half) as capture:
 
         def keep(pipe, step, timestep, values):
@@ -81,8 +77,8 @@ def attention_shares(
         for seed in seeds:
             pipeline(
                 text,
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
+                num_inference_steps=steps,
+                guidance_scale=guidance,
                 output_type="latent",
                 callback_on_step_end=keep,
                 generator=torch.Generator().manual_seed(int(seed)),

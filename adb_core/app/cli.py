@@ -8,11 +8,8 @@ from __future__ import annotations
 from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
 from .commands.machine import concepts, doctor
-<<<<<<< HEAD
-from .commands.study import app as study
-=======
 from .commands.photos import crop_preview
->>>>>>> real-lora
+from .commands.study import app as study
 from .commands.training import demo, train
 
 HELP = """Teach a text-to-image model one new thing from a few pictures: AttnDreamBooth and its \

@@ -99,6 +99,61 @@ Accumulation = Annotated[
     ),
 ]
 SaveEvery = Annotated[int, option("--save-every", "Steps between two checkpoints.")]
+TierName = Annotated[
+    str,
+    option(
+        "--tier",
+        "How to save memory: auto (the widest that fits into what is free), gpu80, gpu24, gpu16, "
+        "gpu8 or cpu. Where memory runs out all the same, the run goes on one tier down.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    option("--batch", "Samples a step, in every stage; by default the recipe's."),
+]
+Resolution = Annotated[
+    int | None,
+    option(
+        "--resolution",
+        "Pixels a side to train at, by default the model's own; less takes less memory and time.",
+    ),
+]
+Flip = Annotated[
+    bool,
+    option("--flip", "Mirror half of the views: not for what is not symmetric, as a face or text."),
+]
+SaveDtype = Annotated[
+    str,
+    option(
+        "--save-dtype",
+        "Of the weights in OUT/model: float32, or float16 or bfloat16, which take half the disk.",
+    ),
+]
+Tf32 = Annotated[
+    bool | None,
+    option(
+        "--tf32/--no-tf32",
+        "Multiply float32 with TF32's shorter mantissa, on GPUs that have it; by default where "
+        "the tier says so in training, and not in drawing.",
+    ),
+]
+PromptSet = Annotated[
+    str | None,
+    option(
+        "--prompt-set",
+        "Draw these prompts on the way, into OUT/previews: a bundled set, as complex, or a text "
+        "file with one prompt a line, each with one {}.",
+    ),
+]
+PreviewEvery = Annotated[
+    int, option("--preview-every", "Steps between two previews; each stage's last step is one.")
+]
+PreviewSteps = Annotated[
+    int | None, option("--steps", "Sampling steps of a preview; by default the model's own.")
+]
+PreviewGuidance = Annotated[
+    float | None, option("--guidance", "Guidance scale of a preview; by default the model's own.")
+]
 Resume = Annotated[
     bool,
     option(
