@@ -6,7 +6,7 @@ Axes: n photos, K views of each, c channels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from .engine import TrainingError, make_accelerator
 from .images import Augmentation, views
 from .options import RunOptions, chosen
 from .recipes import Recipe, Stage
+from .targets import category_keys, check_masks, view_masks
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,12 +71,25 @@ class Learner:
         )
         for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
             for ids in self.token.tokenize([self.prompt(p) for p in stage.prompts]):
-                self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
+                self.token.positions(ids) if stage.compares else self.token.own_positions(ids)
+        check_masks(concept, recipe)
         self.unet = base.unet if self.options.in_place else copy.deepcopy(base.unet)
         self.prior_latents: Tensor | None = None
         self.latents = encode_views(
             base, concept, self.options.view_count, self.seed, self.options.augmentation
         )
+        self.masks, self.category_keys = self._targets()
+
+    def _targets(self) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """What some losses compare with: the views' masks, and the category's keys."""
+        options, masks = self.options, None
+        keys: Sequence[Tensor] = ()
+        if self.recipe.needs_masks:
+            how = (options.view_count, self.seed, options.augmentation)
+            masks = view_masks(self.concept, self.base.side, *how)
+        if any(stage.key_lock for stage in self.recipe.stages):
+            keys = category_keys(self.base, self.unet, self.token)
+        return masks, keys
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -100,7 +114,7 @@ class Learner:
         if "embedding" in stage.train:
             chosen |= self.token.parameters()
         for name, parameter in self.unet.named_parameters():
-            if "unet" in stage.train or ("cross_attention" in stage.train and ".attn2." in name):
+            if stage.trains(name):
                 chosen[f"unet.{name}"] = parameter
         return chosen
 

@@ -67,7 +67,7 @@ def test_the_fingerprint_tells_models_apart():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_a_model_with_two_encoders(name):
     result = personalize(
-        two_encoder_base(), tiny_concept(), short(recipe(name), steps=1), view_count=2
+        two_encoder_base(), tiny_concept(masked=True), short(recipe(name), steps=1), view_count=2
     )
     assert all(np.isfinite(r.loss) for r in result.history)
     assert result.history[0].v_mean  # its attention is read
