@@ -24,11 +24,13 @@ CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 # Arrows point down this list: a module imports from its own line and from those below it.
 LAYERS = (
     ("__main__", "app", "widgets", "teaching"),
+    ("study",),
     ("plots",),
     ("generation", "recording", "metrics", "personalization"),
     ("result", "model_card"),
     ("training",),
-    ("checkpoint", "learner", "losses", "records", "options", "engine"),
+    ("losses", "map_losses", "text_losses"),
+    ("checkpoint", "learner", "passes", "records", "options", "engine", "targets"),
     ("recipes", "regularizer", "attention", "maps", "concept_token", "drift", "judges"),
     ("base",),
     ("loading", "concept"),

@@ -21,6 +21,7 @@ from .figures import (
     style_axes,
     to_png,
 )
+from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
 
 __all__ = [
@@ -33,9 +34,13 @@ __all__ = [
     "V_COLOR",
     "alt_text",
     "attention_grid",
+    "by_complexity",
+    "complexity_alt",
     "curves_alt",
     "drift_alt",
     "embedding_drift",
+    "frontier",
+    "frontier_alt",
     "image_grid",
     "legend",
     "new_figure",
