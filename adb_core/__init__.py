@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 # A name must not also be a submodule's: importing that would put the module in the name's place.
 _NAMES = {
     "attention": "capture_attention selection",
-    "base": "Base Drawable StableDiffusion load_base",
+    "base": "Base Drawable StableDiffusion StableDiffusionXL load_base",
     "checkpoint": "CheckpointError load_checkpoint save_checkpoint",
     "concept": "Concept bundled_concepts",
     "concept_token": "ConceptToken TokenError",

@@ -9,6 +9,7 @@ from . import (
     concept_token as concept_token,
     drift as drift,
     engine as engine,
+    families as families,
     generation as generation,
     images as images,
     judges as judges,
@@ -28,6 +29,7 @@ from . import (
     records as records,
     regularizer as regularizer,
     result as result,
+    seam as seam,
     system as system,
     teaching as teaching,
     tinymodel as tinymodel,
@@ -40,6 +42,7 @@ from .base import (
     Base as Base,
     Drawable as Drawable,
     StableDiffusion as StableDiffusion,
+    StableDiffusionXL as StableDiffusionXL,
     load_base as load_base,
 )
 from .checkpoint import (

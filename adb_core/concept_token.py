@@ -268,11 +268,17 @@ class ConceptToken:
     def save(self, path: str | Path) -> None:
         """Write ``learned_embeds.safetensors`` as ``load_textual_inversion`` reads it.
 
-        One key, shape (v, d): the first encoder's rows.
+        One key, the placeholder, of shape (v, d). Of two encoders, as SDXL has, "clip_l" and
+        "clip_g", one for each: ``load_textual_inversion`` takes them one by one, with ``token=``,
+        ``text_encoder=`` and ``tokenizer=``.
         """
         from safetensors.torch import save
 
-        atomic_write_bytes(path, save({self.placeholder: self.rows.detach().cpu().contiguous()}))
+        keys = (self.placeholder,) if len(self.tables) == 1 else ("clip_l", "clip_g")
+        rows = {
+            k: t.rows.detach().cpu().contiguous() for k, t in zip(keys, self.tables, strict=True)
+        }
+        atomic_write_bytes(path, save(rows))
 
     def drift(self, nearest: int = 5) -> Drift:
         """How far the rows are from where they began; see :func:`adb_core.drift.measure_drift`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ LICENSES = {
 }  # as the hub names them
 NAMES = "'tiny', 'sd21', a hub id like owner/model, or a diffusers folder"
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+
+
+Kinds = Mapping[str, Sequence[str]]  # pipeline -> the folders of its parts
 
 
 class BaseModelError(RuntimeError):
@@ -59,11 +62,11 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def find_source(name: str, revision: str | None, kinds: tuple[str, ...]) -> Source:
+def find_source(name: str, revision: str | None, kinds: Kinds) -> Source:
     """The bundled model, a hub id, or an existing folder, which is looked through.
 
     Args:
-        kinds: the pipelines that can be personalized.
+        kinds: the pipelines that can be personalized, and the folders of their parts.
 
     Raises:
         BaseModelError: no name, no such folder, a single file, another kind of model, or a folder
@@ -92,14 +95,14 @@ def find_source(name: str, revision: str | None, kinds: tuple[str, ...]) -> Sour
 # ---------------------------------------------------------------- folders
 
 
-def _whole(folder: Path, cure: str, kinds: tuple[str, ...]) -> Path:
+def _whole(folder: Path, cure: str, kinds: Kinds) -> Path:
     try:
         return check_model_folder(folder, cure, kinds)
     except BadFolder as error:
         raise BaseModelError(str(error)) from error
 
 
-def check_kind(folder: str | Path, kinds: tuple[str, ...]) -> None:
+def check_kind(folder: str | Path, kinds: Kinds) -> None:
     """Find out from a folder's own words whether it holds a model that can be personalized.
 
     Raises:
@@ -112,7 +115,7 @@ def check_kind(folder: str | Path, kinds: tuple[str, ...]) -> None:
         return  # whoever checks the folder as a whole says what is wrong with it
     if kind not in kinds:
         raise BaseModelError(_other_kind(str(folder), kind, kinds))
-    for part in ("text_encoder", "vae", "unet"):
+    for part in kinds[kind]:
         weights = [p.name for p in (folder / part).glob("*.safetensors*")]
         if weights and all(".fp16." in name for name in weights):
             raise BaseModelError(
@@ -126,9 +129,9 @@ def check_kind(folder: str | Path, kinds: tuple[str, ...]) -> None:
             )
 
 
-def _other_kind(name: str, kind: str | None, kinds: tuple[str, ...]) -> str:
+def _other_kind(name: str, kind: str | None, kinds: Kinds) -> str:
     return (
-        f"{name} is a {kind}: only Stable Diffusion 1.x and 2.x for text to image "
+        f"{name} is a {kind}: only Stable Diffusion 1.x, 2.x and XL for text to image "
         f"({', '.join(kinds)}) can be personalized here"
     )
 
@@ -136,20 +139,28 @@ def _other_kind(name: str, kind: str | None, kinds: tuple[str, ...]) -> str:
 # ---------------------------------------------------------------- parts
 
 
-def load_kind(source: Source, kinds: tuple[str, ...]) -> str:
+def load_index(source: Source) -> dict[str, Any]:
+    """What ``model_index.json`` says of a model.
+
+    Raises:
+        BaseModelError: it cannot be read.
+    """
+    with explained(source):
+        from diffusers import StableDiffusionPipeline
+
+        return StableDiffusionPipeline.load_config(source.place, revision=source.revision)
+
+
+def load_kind(source: Source, kinds: Kinds) -> str:
     """Which pipeline a model was saved as.
 
     Raises:
         BaseModelError: one that is not among ``kinds``, or it cannot be read.
     """
-    with explained(source):
-        from diffusers import StableDiffusionPipeline
-
-        config = StableDiffusionPipeline.load_config(source.place, revision=source.revision)
-    kind = config.get("_class_name")
+    kind = load_index(source).get("_class_name")
     if kind not in kinds:
         raise BaseModelError(_other_kind(source.name, kind, kinds))
-    return kind
+    return str(kind)
 
 
 def load_weights(cls: Any, source: Source, part: str, **options) -> torch.nn.Module:

@@ -1,7 +1,8 @@
-"""The seam to a model: Stable Diffusion, and a double with two encoders, answer what is asked."""
+"""The seam to a model: Stable Diffusion, with one encoder and with two, answers what is asked."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from models import folder_of, short, tiny_base, tiny_concept, weights
 from two_encoders import NARROW, WIDE, two_encoder_base
 
 from adb_core.base import BaseModelError, TextStates, load_base
+from adb_core.concept_token import ConceptToken
 from adb_core.generation import generate
 from adb_core.personalization import Run, personalize
 from adb_core.recipes import RECIPES, recipe
@@ -101,7 +103,7 @@ def test_a_run_on_two_encoders_resumes_with_the_same_weights(tmp_path):
 
 
 def test_the_trained_states_are_what_the_pipeline_reads():
-    """The double's own encoding and diffusers' SDXL pipeline agree, pooled states included."""
+    """Our own encoding and diffusers' SDXL pipeline agree, pooled states included."""
     base = two_encoder_base()
     ids = base.text.tokenizers[0](["a red cat"], padding="max_length", return_tensors="pt")
     states = base.encode_prompts(ids.input_ids)
@@ -110,6 +112,66 @@ def test_the_trained_states_are_what_the_pipeline_reads():
     )
     torch.testing.assert_close(states.tokens, tokens)
     torch.testing.assert_close(states.pooled, pooled)
+
+
+def test_two_encoders_are_saved_for_plain_diffusers(tmp_path):
+    """Trained, saved, and drawn to the bit by a plain pipeline; each encoder has its rows' key."""
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionXLPipeline
+    from safetensors.torch import load_file
+
+    plan = short(replace(recipe("attndreambooth"), vectors=2), steps=1)
+    result = personalize(two_encoder_base(), tiny_concept(), plan, view_count=2)
+    folder = result.save_pretrained(tmp_path / "model")
+    rows = load_file(folder / "learned_embeds.safetensors")
+    learned = result.token.parameters()
+    assert torch.equal(rows["clip_l"], learned["token.rows"])
+    assert torch.equal(rows["clip_g"], learned["token.rows_2"])
+    plain = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
+    assert isinstance(plain.scheduler, DPMSolverMultistepScheduler)
+    how = {"num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "np"}
+    drawn = plain("a photo of a <pico> cat", generator=torch.manual_seed(3), **how).images
+    ours = generate(result, "a photo of a {}", [3], steps=2, guidance=3.0).images
+    assert np.array_equal(ours, (drawn * 255).round().astype(np.uint8))
+    again = load_result(folder, device="cpu")
+    assert np.array_equal(ours, generate(again, "a photo of a {}", [3], steps=2, guidance=3).images)
+
+
+def test_the_pooled_state_is_that_of_the_end_whatever_the_configuration_says(tmp_path):
+    """XL's own files name a wrong end, with which a new word would be taken for it."""
+    folder = folder_of(two_encoder_base(), tmp_path / "model")
+    path = folder / "text_encoder_2/config.json"
+    config = json.loads(path.read_text()) | {"eos_token_id": 2}
+    path.write_text(json.dumps(config))
+    base = load_base(str(folder), device="cpu")
+    token = ConceptToken(base, "<pico>", "cat")
+    near, far = (
+        token.states(token.tokenize([f"a <pico> {word}"])).pooled for word in ("cat", "sun")
+    )
+    assert not torch.equal(near, far)  # the end has read what comes after [V]
+
+
+def test_the_vae_of_two_encoders_computes_in_float32_where_it_must():
+    base = two_encoder_base()
+    pixels = torch.rand(1, 3, 32, 32) * 2 - 1
+    exact = base.encode_pictures(pixels).mean
+    base.vae.half()
+    found = base.encode_pictures(pixels)
+    assert found.mean.dtype == torch.float32 and base.vae.dtype == torch.float16
+    torch.testing.assert_close(found.mean, exact, atol=2e-3, rtol=2e-3)
+
+
+def test_what_an_empty_prompt_means_is_the_model_s_own(tmp_path):
+    folder = folder_of(two_encoder_base(), tmp_path / "model")
+    zeros = load_base(str(folder), device="cpu")
+    path = folder / "model_index.json"
+    index = json.loads(path.read_text()) | {"force_zeros_for_empty_prompt": False}
+    path.write_text(json.dumps(index))
+    words = load_base(str(folder), device="cpu")
+    flags = [b.pipeline().config.force_zeros_for_empty_prompt for b in (zeros, words)]
+    assert flags == [True, False]
+    assert not np.array_equal(
+        *(generate(b, "a cat", [1], steps=1, guidance=3.0).images for b in (zeros, words))
+    )
 
 
 def test_two_encoders_draw_and_are_recorded():
@@ -158,9 +220,9 @@ def test_another_family_is_named(saved, tmp_path):
     folder = copied(saved, tmp_path)
     index = folder / "model_index.json"
     text = index.read_text()
-    index.write_text(text.replace("StableDiffusionPipeline", "StableDiffusionXLPipeline"))
+    index.write_text(text.replace("StableDiffusionPipeline", "StableDiffusion3Pipeline"))
     text = refusal(folder)
-    assert "is a StableDiffusionXLPipeline: only Stable Diffusion 1.x and 2.x" in text
+    assert "is a StableDiffusion3Pipeline: only Stable Diffusion 1.x, 2.x and XL" in text
     assert "download" not in text  # another copy would not help
 
 

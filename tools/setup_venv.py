@@ -28,7 +28,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 READY = VENV / ".adb-ready"  # holds key() of the last install that succeeded
 INSTALLING = VENV / ".adb-installing"  # there only while pip is at work
-REQUIREMENT = ".[notebooks,test]"
+REQUIREMENT = ".[notebooks,site,test]"
 
 
 def key():

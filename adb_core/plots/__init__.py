@@ -6,6 +6,7 @@ which people with any of the common color blindnesses can tell apart.
 """
 
 from .curves import curves_alt, training_curves
+from .diagram import diagram
 from .drift import DriftPoint, drift_alt, embedding_drift
 from .figures import (
     CATEGORY_COLOR,
@@ -37,6 +38,7 @@ __all__ = [
     "by_complexity",
     "complexity_alt",
     "curves_alt",
+    "diagram",
     "drift_alt",
     "embedding_drift",
     "frontier",
