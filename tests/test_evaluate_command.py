@@ -89,6 +89,9 @@ def test_the_base_model_and_the_wrong_truth_are_at_chance():
         for name, found in (("t", truth), ("s", shuffled), ("o", other), ("b", base))
     }
     assert scores["t"]["joint"] > 0.6 and scores["t"]["identity_share"] == pytest.approx(1, 0.01)
-    assert scores["s"]["joint"] == scores["o"]["joint"] == 0.0, scores
+    # a picture of another prompt may show all that a plain prompt asks for, and no more than that
+    asks, half = plan.asks, len(plan.asks) // 2
+    chance = np.mean([asked.items() <= asks[k - half].items() for k, asked in enumerate(asks)])
+    assert scores["s"]["joint"] <= chance < 0.4 and scores["o"]["joint"] == 0.0, scores
     assert scores["b"]["joint"] <= 0.1 and scores["b"]["identity_share"] < 0.6, scores
-    assert scores["b"]["text"] > scores["s"]["text"]  # it follows prompts; it knows nobody
+    assert scores["b"]["text"] > scores["s"]["text"] + 0.2  # it follows prompts; it knows nobody

@@ -247,7 +247,7 @@ def test_the_quick_edition_draws_about_three_hundred_true_pictures(next_data):
     asked = {"recipes": (), "concepts": (), "seeds": ()}
     plan = edition(True, "held_out", (), None, 8, asked)
     true = len(plan.concepts) * len(plan.prompts) * (plan.truth + 1)  # and the wrong concept's
-    assert len(plan.prompts) == 18 and 200 <= true <= 350
+    assert len(plan.prompts) == 12 and 200 <= true <= 350
     assert {len(a) - 1 for a in plan.asks} == {0, 1, 2, 3, 4, 5} and set(plan.seeds) == {0}
 
 
