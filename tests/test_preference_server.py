@@ -19,7 +19,8 @@ from command_line import run
 from studies import study
 
 from adb_core.preference.analysis import compare, reveal
-from adb_core.preference.server import MOST_BYTES, Session, StudyServer
+from adb_core.preference.server import MOST_BYTES, StudyServer
+from adb_core.preference.session import Session
 from adb_core.preference.study import PICTURES, QUESTIONS, Design, load_study
 from adb_core.preference.votes import FILE, Votes
 

@@ -103,7 +103,8 @@ def serve(
     folder: options.Folder, host: options.Host = "127.0.0.1", port: options.Port = 8765
 ) -> None:
     """Serve the page in which people vote, until Ctrl-C; every answer is stored at once."""
-    from ...preference.server import LOOPBACK, Session, StudyServer
+    from ...preference.server import LOOPBACK, StudyServer
+    from ...preference.session import Session
     from ...preference.study import load_study
     from ...preference.votes import Votes
 
