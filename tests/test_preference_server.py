@@ -148,6 +148,20 @@ def test_only_loopback_is_the_default(served):
         assert server.is_open
 
 
+def test_an_open_host_is_warned_of(tmp_path, monkeypatch):
+    study(tmp_path / "study")
+
+    def stopped(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyServer, "serve_forever", stopped)
+    alone = run("study", "serve", tmp_path / "study", "--port", 0)
+    opened = run("study", "serve", tmp_path / "study", "--port", 0, "--host", "0.0.0.0")
+    assert alone.exit_code == opened.exit_code == 130
+    assert "WARNING" not in alone.output and "vote at http://127.0.0.1:" in alone.output
+    assert "WARNING: 0.0.0.0 lets whoever can reach this machine" in opened.output
+
+
 # ---------------------------------------------------------------- kills
 
 

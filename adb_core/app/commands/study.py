@@ -47,6 +47,12 @@ def new(
 
     The pictures come from folders (--pictures), or are drawn from trained models (--model).
     Which recipe drew which is written to FOLDER/key.json and opened after the last vote.
+
+    A folder of pictures says in manifest.json what they are:
+
+    \b
+      {"recipe": "dreambooth", "pictures": [
+        {"file": "0.png", "concept": "pico", "prompt": "a photo of a {}", "seed": 0}]}
     """
     from ...preference import making
     from ...preference.study import Design
