@@ -4,13 +4,14 @@
 # make check   what tools see without running anything: ruff, mypy, the house's rules
 # make notebooks   build and execute the notebooks, store what they print
 # make address URL=https://github.com/OWNER/NAME   for the Colab badges of your copy
+# make site        the executed notebooks as web pages, under out/site/; nothing is run
 # make browser     Chromium for the browser test, on Debian and Ubuntu
 #
 # All of them first make .venv, once. Another Python: make PYTHON=python3.11 demo
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab check test notebooks address browser clean
+.PHONY: help setup demo lab check test notebooks address site browser clean
 
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && echo "$$p" && break; done),python3)
@@ -47,6 +48,9 @@ notebooks: setup
 
 address: setup
 	@$(VENV_PYTHON) tools/notebooks.py address $(URL)
+
+site: setup
+	@$(VENV_PYTHON) tools/website.py $(ARGS)
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \

@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 # A name must not also be a submodule's: importing that would put the module in the name's place.
 _NAMES = {
     "attention": "capture_attention selection",
-    "base": "Base Drawable StableDiffusion load_base",
+    "base": "Base Drawable StableDiffusion StableDiffusionXL load_base",
     "checkpoint": "CheckpointError load_checkpoint save_checkpoint",
     "concept": "Concept bundled_concepts",
     "concept_token": "ConceptToken TokenError",
@@ -36,11 +36,12 @@ _NAMES = {
     "metrics": "Interval bootstrap evaluate_result",
     "options": "RunOptions",
     "personalization": "Run personalize",
-    "recipes": "RECIPES Recipe Stage recipe recipe_table scaled",
+    "recipes": "Lora RECIPES Recipe Stage recipe recipe_table scaled",
     "recording": "Recording record",
     "records": "StepRecord",
     "regularizer": "map_statistics stack_statistics",
     "result": "Result SavedResult load_result",
+    "shares": "attention_shares",
     "system.paths": "data_dir data_path",
     "training": "train_stage",
 }

@@ -56,7 +56,7 @@ def identity(
     """What a checkpoint must agree on with the run that wants it: short hashes, or plain words."""
 
     pictures = [str(i.shape).encode() + i.tobytes() for i in concept.images]
-    words = [concept.placeholder, concept.category]
+    words = [concept.placeholder, concept.category, *(c or "" for c in concept.captions)]
     views = [options.view_count, asdict(options.augmentation), options.seed]
     if options.resolution is not None:
         views.append(options.resolution)

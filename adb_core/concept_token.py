@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .drift import Drift, Vocabulary, measure_drift
 from .system.files import atomic_write_bytes
+from .system.sharing import shared_copy
 
 if TYPE_CHECKING:
     from .base import Base, TextStates
@@ -92,7 +93,7 @@ def check_placeholder(tokenizer: Any, placeholder: str) -> None:
 
 
 class Rows:
-    """The trainable rows of one text encoder, which is changed: its token table grows.
+    """The trainable rows of one text encoder, whose token table is replaced by one that grows.
 
     Attributes:
         rows: float32 parameter (v, d); initial: what it began as.
@@ -100,6 +101,8 @@ class Rows:
 
     def __init__(self, encoder: Any, ids: Sequence[int], start: Tensor, size: int):
         self.encoder, self.ids = encoder, list(ids)
+        # its weights are shared with the base model's: the rows go into a table of its own
+        encoder.set_input_embeddings(copy.deepcopy(encoder.get_input_embeddings()))
         encoder.resize_token_embeddings(size, mean_resizing=False)
         encoder.requires_grad_(False).eval()
         self.initial = start.float().repeat(len(self.ids), 1).clone()  # (v, d)
@@ -173,7 +176,10 @@ class ConceptToken:
                 f"init {init!r} has no token in this model's vocabulary: use 'category' or a word"
             )
         self.words = [placeholder] + [f"{placeholder}_{k}" for k in range(1, vectors)]
-        self.text = copy.deepcopy(base.text)
+        encoders = tuple(shared_copy(encoder) for encoder in base.text.encoders)
+        self.text = base.text._replace(
+            tokenizers=copy.deepcopy(base.text.tokenizers), encoders=encoders
+        )
         self.tables: list[Rows] = []
         for tokenizer, encoder in zip(*self.text, strict=True):
             source = piece_ids(tokenizer, category if init == "category" else init)
@@ -268,11 +274,17 @@ class ConceptToken:
     def save(self, path: str | Path) -> None:
         """Write ``learned_embeds.safetensors`` as ``load_textual_inversion`` reads it.
 
-        One key, shape (v, d): the first encoder's rows.
+        One key, the placeholder, of shape (v, d). Of two encoders, as SDXL has, "clip_l" and
+        "clip_g", one for each: ``load_textual_inversion`` takes them one by one, with ``token=``,
+        ``text_encoder=`` and ``tokenizer=``.
         """
         from safetensors.torch import save
 
-        atomic_write_bytes(path, save({self.placeholder: self.rows.detach().cpu().contiguous()}))
+        keys = (self.placeholder,) if len(self.tables) == 1 else ("clip_l", "clip_g")
+        rows = {
+            k: t.rows.detach().cpu().contiguous() for k, t in zip(keys, self.tables, strict=True)
+        }
+        atomic_write_bytes(path, save(rows))
 
     def drift(self, nearest: int = 5) -> Drift:
         """How far the rows are from where they began; see :func:`adb_core.drift.measure_drift`."""

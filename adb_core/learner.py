@@ -19,6 +19,7 @@ from .concept import Concept
 from .concept_token import ConceptToken
 from .encoding import check_resolution, encode_views
 from .engine import TrainingError, make_accelerator
+from .lora import adapted, own_parameters
 from .offload import Offload
 from .options import RunOptions, chosen
 from .recipes import Recipe, Stage
@@ -46,7 +47,8 @@ class Learner:
 
     Raises:
         TokenError: a word or a training prompt that this model cannot read.
-        TrainingError: a base model in half precision.
+        TrainingError: a base model in half precision without LoRA; LoRA without peft, or with
+            targets that match nothing.
     """
 
     def __init__(
@@ -60,20 +62,29 @@ class Learner:
         self.base, self.concept, self.recipe = base, concept, recipe
         self.options = chosen(options, changes)
         self.seed = self.options.seed
-        if base.dtype != torch.float32:
+        if base.dtype != torch.float32 and recipe.lora is None:
             raise TrainingError(
                 f"the base model is in {str(base.dtype).removeprefix('torch.')}, too coarse for "
-                "small steps: load it without dtype; mixed precision is the accelerator's"
+                "small steps: load it without dtype, or train a recipe with LoRA; "
+                "mixed precision is the accelerator's"
             )
+        self.side = check_resolution(base, self.options.resolution)
+        if recipe.lora is not None:  # the base's weights are shared, and stay as they are
+            self.unet = adapted(base.unet, recipe.lora, self.seed)
+        else:
+            self.unet = base.unet if self.options.in_place else copy.deepcopy(base.unet)
         self.base_digest = base.fingerprint()
         self.token = ConceptToken(
             base, concept.placeholder, concept.category, recipe.init, recipe.vectors
         )
         for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
-            for ids in self.token.tokenize([self.prompt(p) for p in stage.prompts]):
+            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
                 self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
-        self.side = check_resolution(base, self.options.resolution)
-        self.unet = base.unet if self.options.in_place else copy.deepcopy(base.unet)
+            if not self.parameters(stage):
+                raise TrainingError(
+                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
+                    "let them match layers that it names"
+                )
         self.prior_latents: Tensor | None = None
         self.offload = Offload(base.device)
         choice = (self.options.view_count, self.seed, self.options.augmentation)
@@ -102,12 +113,16 @@ class Learner:
         )
         return template.format(subject)
 
+    def templates(self, stage: Stage) -> tuple[str, ...]:
+        """A stage's prompts, and after them the captions of photos that have one."""
+        return (*stage.prompts, *filter(None, self.concept.captions))
+
     def parameters(self, stage: Stage) -> dict[str, torch.nn.Parameter]:
         """The parameters a stage trains, by name ("token.rows", "unet....")."""
         chosen: dict[str, torch.nn.Parameter] = {}
         if "embedding" in stage.train:
             chosen |= self.token.parameters()
-        for name, parameter in self.unet.named_parameters():
+        for name, parameter in own_parameters(self.unet):
             if "unet" in stage.train or ("cross_attention" in stage.train and ".attn2." in name):
                 chosen[f"unet.{name}"] = parameter
         return chosen

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from .attention import AttentionCapture, capture_attention, selection
 from .base import TextStates
+from .captions import caption_numbers, own_prompts
 from .concept_token import TokenError
 from .engine import TrainingError
 from .learner import Learner, check_finite
@@ -116,23 +118,26 @@ class StagePrompts:
 
     def __init__(self, learner: Learner, stage: Stage):
         self.token, self.moving = learner.token, "embedding" in stage.train
-        texts = [learner.prompt(p) for p in stage.prompts]
+        texts = [learner.prompt(p) for p in learner.templates(stage)]
+        self.own = caption_numbers(learner.concept.captions, len(stage.prompts))  # (photos,)
         self.ids = learner.token.tokenize(texts)  # (prompts, k)
         self.columns = self._columns()  # (prompts, k, n)
         with torch.no_grad():
             self.fixed = None if self.moving else self.token.states(self.ids)
 
     def _columns(self) -> Tensor:
-        """The tokens to read: [V] and, if every prompt names it, the category."""
+        """The tokens to read, one column each: [V]'s vectors and, if every prompt names it, the
+        category's pieces."""
         groups = []
         for row in self.ids:
             v = [k for k, i in enumerate(row.tolist()) if i in self.token.ids]
             try:
-                groups.append([v, self.token.positions(row)[1]])
+                groups.append([*v, *self.token.positions(row)[1]])
             except TokenError:
-                groups.append([v])
+                groups.append(v)
         n, length = min(map(len, groups)), self.ids.shape[1]
-        return torch.stack([selection(length, g[:n]) for g in groups]).to(self.ids.device)
+        columns = [selection(length, [[k] for k in group[:n]]) for group in groups]  # (k, n) each
+        return torch.stack(columns).to(self.ids.device)
 
     def states(self, prompts: np.ndarray) -> TextStates:
         """(b, k, d) for prompt numbers (b,)."""
@@ -187,6 +192,7 @@ class StageWork:
         """This process's micro-batches."""
         self.make_room()  # again: whoever iterates may have drawn
         processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        whole = replace(whole, prompts=own_prompts(self.prompts.own, whole.rows, whole.prompts))
         for micro in range(self.accumulation):
             yield whole.part(self.parts, micro * processes + index)
 

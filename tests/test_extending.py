@@ -60,22 +60,29 @@ def add_loss(root: Path) -> set[str]:
     return {"adb_core/losses.py", "adb_core/recipes/stage.py"}
 
 
-FAMILY = '''class Inverted(StableDiffusion):
+FAMILY = '''"""A model whose pictures are negatives."""
+
+from torch import Tensor
+
+from ..seam import Posterior
+from .stable_diffusion import StableDiffusion
+
+
+class Inverted(StableDiffusion):
     """A model whose pictures are negatives."""
 
     def encode_pictures(self, pixels: Tensor) -> Posterior:
         return super().encode_pictures(-pixels)
-
-
 '''
 
 
 def add_family(root: Path) -> set[str]:
-    """One class, and its line in FAMILIES."""
-    path = root / "adb_core/base.py"
-    insert(path, "FAMILIES: dict[", FAMILY)
-    insert(path, '"StableDiffusionPipeline": StableDiffusion', '"InvertedPipeline": Inverted, ')
-    return {"adb_core/base.py"}
+    """One file with one class, and its line in FAMILIES."""
+    (root / "adb_core/families/inverted.py").write_text(FAMILY, encoding="utf-8")
+    path = root / "adb_core/families/__init__.py"
+    insert(path, "from .stable_diffusion import", "from .inverted import Inverted\n")
+    insert(path, '    "StableDiffusionPipeline": ', '    "InvertedPipeline": Inverted,\n')
+    return {"adb_core/families/inverted.py", "adb_core/families/__init__.py"}
 
 
 METRIC = '''def brightness(pictures: Pictures) -> np.ndarray:

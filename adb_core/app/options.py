@@ -49,7 +49,8 @@ BaseName = Annotated[
     str,
     option(
         "--base",
-        "tiny (bundled), sd21 (the paper's, downloaded), a hub id, or a diffusers folder.",
+        "tiny (bundled); downloaded: sd15, sd21 (the paper's), sdxl, bk-sdm-v2-small, "
+        "bk-sdm-v2-tiny, or a hub id; or a diffusers folder.",
     ),
 ]
 
@@ -168,6 +169,19 @@ Tensorboard = Annotated[
     ),
 ]
 
+# ---------------------------------------------------------------- photos
+
+Crop = Annotated[
+    str,
+    option(
+        "--crop",
+        "random (another square of the photo for each view), center, subject (needs masks), or "
+        "none (the whole photo, with bars).",
+    ),
+]
+Side = Annotated[int, option("--side", "Pixels that the model takes in: 512 for most.")]
+CropsFile = Annotated[Path, option("--out", "The picture to write: one row a photo.")]
+
 # ---------------------------------------------------------------- drawing
 
 Model = Annotated[
@@ -175,7 +189,7 @@ Model = Annotated[
     option(
         "--model",
         "What adb train wrote (its output folder, or the model folder in it), or a base model: "
-        "tiny, sd21, a hub id, a diffusers folder.",
+        "tiny, sd15, sd21, sdxl, bk-sdm-v2-small, bk-sdm-v2-tiny, a hub id, a diffusers folder.",
     ),
 ]
 Prompts = Annotated[
@@ -194,9 +208,16 @@ Words = Annotated[
     list[str] | None,
     option("--word", "Show only this word; may be given several times. All words by default."),
 ]
-Steps = Annotated[int, option("--steps", "Sampling steps a picture.")]
+Steps = Annotated[
+    int | None,
+    option("--steps", "Sampling steps a picture; by default 25 for tiny, 50 for others."),
+]
 Guidance = Annotated[
-    float, option("--guidance", "Classifier-free guidance scale; 1 switches it off.")
+    float | None,
+    option(
+        "--guidance",
+        "Classifier-free guidance scale, 1 switches it off; by default 3 for tiny, 7.5 for others.",
+    ),
 ]
 
 # ---------------------------------------------------------------- what is written and said

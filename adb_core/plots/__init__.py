@@ -6,6 +6,7 @@ which people with any of the common color blindnesses can tell apart.
 """
 
 from .curves import curves_alt, training_curves
+from .diagram import diagram
 from .drift import DriftPoint, drift_alt, embedding_drift
 from .figures import (
     CATEGORY_COLOR,
@@ -22,6 +23,7 @@ from .figures import (
     to_png,
 )
 from .grids import attention_grid, image_grid, word_maps
+from .shares import attention_stack
 
 __all__ = [
     "CATEGORY_COLOR",
@@ -33,7 +35,9 @@ __all__ = [
     "V_COLOR",
     "alt_text",
     "attention_grid",
+    "attention_stack",
     "curves_alt",
+    "diagram",
     "drift_alt",
     "embedding_drift",
     "image_grid",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .lora import Lora
+
 TRAINABLE = ("embedding", "cross_attention", "unet")
 EMBEDDING, CROSS_ATTENTION, UNET = ((name,) for name in TRAINABLE)
 JOINT = ("embedding", "unet")
@@ -86,6 +88,8 @@ class Recipe:
             rare token that DreamBooth keeps fixed).
         subject: what ``{}`` in a prompt becomes: "{v} {category}", or "{v}" alone.
         vectors: rows per concept.
+        lora: stages train low-rank adapters of the U-Net's layers in place of the layers; None:
+            the layers themselves.
     """
 
     name: str
@@ -93,6 +97,7 @@ class Recipe:
     init: str = "category"
     subject: str = "{v} {category}"
     vectors: int = 1
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         names = [s.name for s in self.stages]

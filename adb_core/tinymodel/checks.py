@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CURE = "restore it (git checkout) or make it again: python -m adb_core.pretraining"
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+LFS = b"version https://git-lfs"  # how a file begins that git has not fetched
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either will do
-WEIGHTS = {
-    "text_encoder": "model",
-    "vae": "diffusion_pytorch_model",
-    "unet": "diffusion_pytorch_model",
-}
+ONE_ENCODER = {"StableDiffusionPipeline": PARTS}  # pipeline -> the folders of its parts
 
 
 class BadFolder(ValueError):
@@ -21,7 +18,7 @@ class BadFolder(ValueError):
 
 
 def check_model_folder(
-    folder: str | Path, cure: str = CURE, kinds: Sequence[str] = ("StableDiffusionPipeline",)
+    folder: str | Path, cure: str = CURE, kinds: Mapping[str, Sequence[str]] = ONE_ENCODER
 ) -> Path:
     """Check that ``folder`` is a whole folder of diffusers, of one of these kinds; returns it.
 
@@ -36,31 +33,47 @@ def check_model_folder(
         raise BadFolder(f"no model folder at {folder}; {cure}")
     if not (folder / "model_index.json").is_file():
         raise BadFolder(f"{folder} is not a diffusers model: it has no model_index.json; {cure}")
-    index = _json(folder / "model_index.json", cure)
-    if index.get("_class_name") not in kinds:
-        known = " or ".join(kinds)
-        raise BadFolder(f"{folder} holds a {index.get('_class_name')!r}, not a {known}; {cure}")
-    for part in PARTS:
+    kind = _json(folder / "model_index.json", cure).get("_class_name")
+    if kind not in kinds:
+        raise BadFolder(f"{folder} holds a {kind!r}, not a {' or '.join(kinds)}; {cure}")
+    for part in kinds[kind]:
         if not (folder / part).is_dir():
             raise BadFolder(f"{folder / part} is missing; {cure}")
-    for name in ("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"):
-        _json(folder / name, cure)
-    if "num_train_timesteps" not in _json(folder / "scheduler/scheduler_config.json", cure):
-        path = folder / "scheduler/scheduler_config.json"
-        raise BadFolder(f"{path} is damaged (no num_train_timesteps); {cure}")
-    if not any(
-        all((folder / "tokenizer" / file).is_file() for file in files) for files in VOCABULARIES
-    ):
-        raise BadFolder(
-            f"{folder / 'tokenizer'} has no vocabulary "
-            f"(tokenizer.json, or vocab.json and merges.txt); {cure}"
-        )
-    for part, name in WEIGHTS.items():
-        _json(folder / part / "config.json", cure)
-        # A variant such as model.fp16.safetensors is a whole set of weights too.
-        files = sorted((folder / part).glob(f"{name}*.safetensors"))
-        check_weights(files[0] if files else folder / part / f"{name}.safetensors", cure)
+    for part in kinds[kind]:
+        if part == "scheduler":
+            _check_scheduler(folder / part, cure)
+        elif part.startswith("tokenizer"):
+            _check_tokenizer(folder / part, cure)
+        else:
+            _check_module(folder / part, cure)
     return folder
+
+
+def _check_scheduler(folder: Path, cure: str) -> None:
+    path = folder / "scheduler_config.json"
+    if "num_train_timesteps" not in _json(path, cure):
+        raise BadFolder(f"{path} is damaged (no num_train_timesteps); {cure}")
+
+
+def _check_tokenizer(folder: Path, cure: str) -> None:
+    _json(folder / "tokenizer_config.json", cure)
+    if not any(all((folder / file).is_file() for file in files) for files in VOCABULARIES):
+        raise BadFolder(
+            f"{folder} has no vocabulary (tokenizer.json, or vocab.json and merges.txt); {cure}"
+        )
+
+
+def _check_module(folder: Path, cure: str) -> None:
+    _json(folder / "config.json", cure)
+    name = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
+    whole, index = folder / f"{name}.safetensors", folder / f"{name}.safetensors.index.json"
+    if index.is_file():  # large weights lie in several files
+        for shard in sorted(set(_json(index, cure).get("weight_map", {}).values())):
+            check_weights(folder / shard, cure)
+        return
+    # A variant such as model.fp16.safetensors is a whole set of weights too.
+    others = sorted(folder.glob(f"{name}.*.safetensors"))
+    check_weights(whole if whole.is_file() or not others else others[0], cure)
 
 
 def check_clip_folder(folder: str | Path) -> Path:
@@ -86,6 +99,9 @@ def check_weights(path: Path, cure: str = CURE) -> None:
 
     if not path.is_file():
         raise BadFolder(f"the weights {path} are missing; {cure}")
+    with path.open("rb") as opened:
+        if opened.read(len(LFS)) == LFS:
+            raise BadFolder(f"the weights {path} are a Git LFS pointer: git lfs pull, or {cure}")
     try:
         with safe_open(path, framework="np") as file:
             file.keys()
