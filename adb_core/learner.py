@@ -176,9 +176,10 @@ class Learner:
 
     @property
     def idle_parts(self) -> list[torch.nn.Module]:
-        """Modules of the base model that no step of training runs."""
-        used = (self.unet, *self.text.encoders)
-        return [p for p in self.base.parts.values() if not any(p is other for other in used)]
+        """Modules of the base model none of whose weights a step of training uses."""
+        used = {id(p) for part in (self.unet, *self.text.encoders) for p in part.parameters()}
+        parts = self.base.parts.values()
+        return [part for part in parts if used.isdisjoint(map(id, part.parameters()))]
 
     @property
     def wants_prior(self) -> bool:
