@@ -35,8 +35,11 @@ def piece_ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False).input_ids
 
 
-def check_length(tokenizer: Any, texts: Sequence[str]) -> None:
+def check_length(tokenizer: Any, texts: Sequence[str], vectors: int = 1) -> None:
     """Find prompts whose end the model would never see.
+
+    Args:
+        vectors: of the learned word, which the texts write out.
 
     Raises:
         TokenError: one is too long; the message says by how much.
@@ -45,8 +48,9 @@ def check_length(tokenizer: Any, texts: Sequence[str]) -> None:
     for text in texts:
         length = len(tokenizer(text).input_ids)
         if length > most:
+            fewer = f"use fewer than {vectors} vectors, or " if vectors > 1 else ""
             raise TokenError(
-                f"prompt of {length} tokens, this model reads {most}: shorten {text!r}"
+                f"prompt of {length} tokens, this model reads {most}: {fewer}shorten {text!r}"
             )
 
 
@@ -86,6 +90,20 @@ def check_placeholder(tokenizer: Any, placeholder: str) -> None:
         raise TokenError(
             f"placeholder {placeholder!r} is part of the word {inside!r}, "
             f"which it would cut apart: {other}"
+        )
+
+
+def check_vectors(tokenizer: Any, vectors: int, others: int) -> None:
+    """Find out whether the vectors of a word, and ``others`` tokens, fit into a prompt.
+
+    Raises:
+        TokenError: they do not; the message says how many would.
+    """
+    room = tokenizer.model_max_length - 2 - others  # a start and an end
+    if vectors > room:
+        raise TokenError(
+            f"{vectors} vectors are more than a prompt holds: this model reads "
+            f"{tokenizer.model_max_length} tokens, use at most {room} (1 to 4 are usual)"
         )
 
 
@@ -157,7 +175,8 @@ class ConceptToken:
         ids: the rows' token ids; category_ids: the category's.
 
     Raises:
-        TokenError: the placeholder is a word already, or the category or init has no token.
+        TokenError: the placeholder is a word already, the category or init has no token, or the
+            vectors do not fit into a prompt.
     """
 
     def __init__(
@@ -175,6 +194,7 @@ class ConceptToken:
             raise TokenError(
                 f"init {init!r} has no token in this model's vocabulary: use 'category' or a word"
             )
+        check_vectors(base.text.tokenizers[0], vectors, len(self.category_ids))
         self.words = [placeholder] + [f"{placeholder}_{k}" for k in range(1, vectors)]
         encoders = tuple(shared_copy(encoder) for encoder in base.text.encoders)
         self.text = base.text._replace(
@@ -209,7 +229,7 @@ class ConceptToken:
             TokenError: a prompt is too long; the message says by how much.
         """
         texts = [self.expand(p) for p in prompts]
-        check_length(self.tokenizer, texts)
+        check_length(self.tokenizer, texts, len(self.words))
         length = self.tokenizer.model_max_length
         padding = {"padding": "max_length", "max_length": length}
         ids = self.tokenizer(texts, return_tensors="pt", **padding).input_ids
