@@ -9,7 +9,6 @@ from . import (
     concept as concept,
     concept_token as concept_token,
     drift as drift,
-    embeddings as embeddings,
     engine as engine,
     families as families,
     generation as generation,
@@ -40,6 +39,7 @@ from . import (
     toyworld as toyworld,
     training as training,
     widgets as widgets,
+    words as words,
 )
 from .attention import capture_attention as capture_attention, selection as selection
 from .base import (

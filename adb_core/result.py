@@ -12,7 +12,6 @@ import torch
 from .base import Base, Text, load_base
 from .concept import Concept
 from .concept_token import ConceptToken
-from .embeddings import load_rows
 from .learner import Learner
 from .loading import BaseModelError, quiet
 from .lora import WEIGHTS, load_adapters, merged, save_adapters
@@ -247,7 +246,7 @@ def load_result(
             f"were trained on, {info['base']}, and give it as base="
         )
     token = ConceptToken(base, info["placeholder"], info["category"], vectors=len(info["words"]))
-    load_rows(Path(folder) / EMBEDDINGS, token)
+    token.load(Path(folder) / EMBEDDINGS)
     return SavedResult(base, *names, load_adapters(Path(folder) / WEIGHTS, base.unet), token)
 
 

@@ -126,20 +126,18 @@ def test_a_word_shares_its_encoder_with_the_base_but_for_the_table():
 
 @pytest.mark.parametrize("vectors", [1, 3])
 def test_rows_are_read_as_they_were_written(tmp_path, vectors):
-    from adb_core.embeddings import load_rows
-
     path = tmp_path / "learned_embeds.safetensors"
     one, two = (ConceptToken(tiny_base(), "<pico>", "cat", vectors=vectors) for _ in range(2))
     one.rows.data.normal_()
     one.bake()
     one.save(path)
-    load_rows(path, two)
+    two.load(path)
     assert torch.equal(one.rows, two.rows)
     ids = one.tokenize(["a <pico> cat"])
     assert torch.equal(two.encode(ids), one.encode(ids))
     other = ConceptToken(tiny_base(), "<pico>", "cat", vectors=vectors + 1)
     with pytest.raises(TokenError, match="rows of shape"):
-        load_rows(path, other)
+        other.load(path)
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(TokenError, match="missing or damaged"):
-        load_rows(path, two)
+        two.load(path)
