@@ -41,6 +41,7 @@ _NAMES = {
     "records": "StepRecord",
     "regularizer": "map_statistics stack_statistics",
     "result": "Result SavedResult load_result",
+    "shares": "attention_shares",
     "system.paths": "data_dir data_path",
     "training": "train_stage",
 }

@@ -22,7 +22,13 @@ from .base import Posterior, TextStates
 from .engine import TrainingError
 from .learner import Learner
 from .recipes import Stage
-from .regularizer import Penalty, Statistics, regularizer, stack_statistics
+from .regularizer import (
+    Penalty,
+    Statistics,
+    mean_statistics,
+    stack_statistics,
+    vectors_regularizer,
+)
 
 # ---------------------------------------------------------------- a step's random choices
 
@@ -113,7 +119,9 @@ class Forward:
     Attributes:
         predicted, target: (b, c, y, x).
         layers: of the capture, by name; none where nothing was read.
-        v, category: (L, b) statistics of their maps; None where they were not read.
+        v, category: (L, b) statistics of their maps, of several tokens the mean of each token's;
+            None where they were not read.
+        vectors: (L, b) statistics of each vector of [V].
     """
 
     batch: Batch
@@ -122,6 +130,7 @@ class Forward:
     layers: tuple[str, ...] = ()
     v: Statistics | None = None
     category: Statistics | None = None
+    vectors: tuple[Statistics, ...] = ()
 
 
 def forward(
@@ -136,9 +145,13 @@ def forward(
         predicted = learner.base.predict(learner.unet, noisy, batch.timesteps, states)
     if capture is None:
         return Forward(batch, predicted, target)
-    both = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
-    category = both.of(1) if both.mean.shape[-1] > 1 else None
-    return Forward(batch, predicted, target, tuple(capture.layers), both.of(0), category)
+    read = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
+    tokens = [read.of(k) for k in range(read.mean.shape[-1])]  # [V]'s vectors, then the category's
+    count = len(learner.token.ids)
+    vectors, pieces = tuple(tokens[:count]), tokens[count:]
+    category = mean_statistics(pieces) if pieces else None
+    names = tuple(capture.layers)
+    return Forward(batch, predicted, target, names, mean_statistics(vectors), category, vectors)
 
 
 # ---------------------------------------------------------------- the losses
@@ -178,9 +191,9 @@ def losses(stage: Stage, passed: Forward, parts: int = 1) -> Losses:
     total, zero = diffusion, diffusion.new_zeros(())
     penalty = Penalty(zero, zero, zero)
     if stage.regularized:
-        assert passed.v is not None and passed.category is not None
-        found = regularizer(
-            passed.v, passed.category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
+        assert passed.category is not None
+        found = vectors_regularizer(
+            passed.vectors, passed.category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
         )
         scale = parts if stage.reduction == "sum" else 1
         penalty = Penalty(*(part * scale for part in found))

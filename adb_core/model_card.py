@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .learner import Learner
-from .loading import ALIASES, LICENSES
+from .models import find_model
 from .recipes import Recipe
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ from safetensors.torch import load_file
 pipeline = {kind}.from_pretrained({base})
 {embedding}
 pipeline.load_lora_weights(".", weight_name="pytorch_lora_weights.safetensors")
-pipeline("{example}")
+pipeline("{example}"{size})
 ```
 """
 # How plain diffusers reads a word's rows, of each encoder.
@@ -69,9 +69,9 @@ def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
     from huggingface_hub import ModelCard, ModelCardData
 
     concept, base = learner.concept, learner.base
-    source, _ = ALIASES.get(base.name, (base.name, None))
+    model, source = find_model(base.name), source_of(base.name)
     data = ModelCardData(
-        license=LICENSES.get(base.name),
+        license=model.license if model else None,
         base_model=source if "/" in source and not Path(source).exists() else None,
         library_name="diffusers",
         pipeline_tag="text-to-image",
@@ -95,11 +95,17 @@ def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
     return ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")
 
 
+def source_of(name: str) -> str:
+    """Where a model of this name is loaded from: its hub id if it stands in the table."""
+    model = find_model(name)
+    return model.hub_id if model and model.hub_id else name
+
+
 def loading_lines(learner: Learner) -> str:
     """How plain diffusers loads adapters."""
     base, lora = learner.base, learner.recipe.lora
     assert lora is not None
-    source = "data/tiny-sd" if base.name == "tiny" else ALIASES.get(base.name, (base.name,))[0]
+    source = "data/tiny-sd" if base.name == "tiny" else source_of(base.name)
     word = learner.concept.placeholder
     keys = {"": word} if len(base.text.encoders) == 1 else {"": "clip_l", "_2": "clip_g"}
     rows = [ROW.format(key=key, placeholder=word, number=n) for n, key in keys.items()]
@@ -110,6 +116,7 @@ def loading_lines(learner: Learner) -> str:
         base=f'"{source}", revision="{base.revision}"' if base.revision else f'"{source}"',
         embedding="\n".join(rows),
         example=learner.prompt("a photo of a {} on the beach"),
+        size=f", height={learner.side}, width={learner.side}" if learner.side != base.side else "",
     )
 
 

@@ -302,6 +302,18 @@ def test_a_saved_folder_is_small_and_names_its_base(tmp_path):
     assert "load_lora_weights" in card and "rank 3, alpha 6" in card and "- lora" in card
 
 
+def test_adapters_trained_at_another_size_draw_at_it(tmp_path):
+    base = tiny_base()
+    plan = replace(PLAN, stages=tuple(replace(s, steps=1) for s in PLAN.stages))
+    result = personalize(base, tiny_concept(), plan, view_count=1, resolution=16)
+    folder = result.save_pretrained(tmp_path / "m")
+    loaded = load_result(folder, base=base)
+    for each, side in ((result, 16), (loaded, 16), (base, 32)):
+        prompt = "a cat" if each is base else PROMPT
+        assert generate(each, prompt, steps=1).images.shape[1:3] == (side, side)
+    assert "height=16, width=16)" in (folder / "README.md").read_text()
+
+
 def test_a_loaded_result_shares_its_base(tmp_path):
     base = tiny_base("sd21")
     folder = personalize(base, tiny_concept(), PLAN, view_count=2).save_pretrained(tmp_path / "m")

@@ -9,6 +9,7 @@ from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
 from .commands.machine import concepts, doctor
 from .commands.photos import crop_preview
+from .commands.study import app as study
 from .commands.training import demo, train
 
 HELP = """Teach a text-to-image model one new thing from a few pictures: AttnDreamBooth and its \
@@ -30,6 +31,7 @@ with exit code 130.
 app = typer_app("adb", no_args_is_help=True, help=HELP)
 for command in (demo, train, crop_preview, generate, attention, concepts, doctor):
     app.command()(polite(command))
+app.add_typer(study, name="study")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ from .figures import (
     to_png,
 )
 from .grids import attention_grid, image_grid, word_maps
+from .shares import attention_stack
 
 __all__ = [
     "CATEGORY_COLOR",
@@ -34,6 +35,7 @@ __all__ = [
     "V_COLOR",
     "alt_text",
     "attention_grid",
+    "attention_stack",
     "curves_alt",
     "diagram",
     "drift_alt",
