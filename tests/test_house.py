@@ -38,7 +38,7 @@ LAYERS = (
     ("learner", "records", "options", "optimizers", "offload", "encoding", "targets"),
     ("lora", "embeddings"),
     ("engine",),
-    ("recipes", "regularizer", "attention", "maps", "concept_token", "drift", "judges"),
+    ("recipes", "regularizer", "attention", "maps", "concept_token", "words", "drift", "judges"),
     ("base",),
     ("families",),
     ("seam", "loading"),
