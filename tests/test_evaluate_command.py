@@ -49,6 +49,8 @@ def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
         (["--concepts", "rex"], "unknown concept 'rex': choose from pico"),
         (["--prompts", "hard"], "unknown prompt set 'hard': choose from"),
         (["--seeds", "-1"], "--seed -1 must be between"),
+        (["--guidance", "0.5"], "guidance at least 1"),
+        (["--rates", "2"], "is held out, and rates are tuned on the tuning half alone"),
         (["--moments", "0"], "--moments must be at least 1"),
         (["--per-set", "0"], "--per-set must be at least 1"),
         (["--data", "nowhere"], "--data nowhere is not a folder"),
@@ -79,7 +81,7 @@ def test_a_model_of_another_size_and_a_missing_judge_are_one_line(
 
 def test_the_base_model_and_the_wrong_truth_are_at_chance():
     """On the bundled model: who knows no concept has no joint score; the true pictures have."""
-    asked = {"recipes": ("dreambooth",), "concepts": ("pico",), "seeds": ()}
+    asked = {"recipes": ("dreambooth",), "concepts": ("pico",), "seeds": (), "rates": ()}
     plan = edition(True, "tuning", (), 2, 1, asked)
     bench, concept = Bench.load(load_base("tiny", device="cpu"), plan), Concept.bundled("pico")
     truth, shuffled, other = (bench.control(k, concept, 0) for k in (CEILING, SHUFFLED, OTHER))

@@ -15,7 +15,7 @@ from small_study import LABELS, PROMPTS, make_small, small_bench, small_plan
 from adb_core.concept import Concept
 from adb_core.study import cell as cell_module
 from adb_core.study.bench import next_concept, rounded
-from adb_core.study.cell import Cell, differences, recompute, study_folder
+from adb_core.study.cell import Cell, claim_folder, differences, recompute
 from adb_core.study.plan import (
     BASE,
     CEILING,
@@ -23,6 +23,7 @@ from adb_core.study.plan import (
     StudyError,
     check_prompts,
     chosen_concepts,
+    chosen_rates,
     chosen_recipes,
     edition,
     prompt_entries,
@@ -207,8 +208,7 @@ def test_results_of_another_model_are_refused(whole, small):
 def test_a_damaged_note_is_one_line(tmp_path):
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(StudyError, match="study.json is damaged: delete it"):
-        with study_folder(tmp_path, {}):
-            pass
+        claim_folder(tmp_path, {})
 
 
 def test_a_full_disk_is_one_line_and_leaves_what_was_made(small, tmp_path, monkeypatch):
@@ -233,7 +233,9 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_made(small, tmp_path, monke
 
 
 def test_a_preset_is_one_of_the_moments():
-    plan = edition(False, "tuning", (), None, 8, {"recipes": (), "concepts": (), "seeds": ()})
+    plan = edition(
+        False, "tuning", (), None, 8, {"recipes": (), "concepts": (), "seeds": (), "rates": ()}
+    )
     assert len(plan.recipes) >= 14 and plan.seeds == (0, 1, 2)
     for name in plan.recipes:
         from adb_core.recipes import recipe
@@ -244,7 +246,7 @@ def test_a_preset_is_one_of_the_moments():
 
 
 def test_the_quick_edition_draws_about_three_hundred_true_pictures(next_data):
-    asked = {"recipes": (), "concepts": (), "seeds": ()}
+    asked = {"recipes": (), "concepts": (), "seeds": (), "rates": ()}
     plan = edition(True, "held_out", (), None, 8, asked)
     true = len(plan.concepts) * len(plan.prompts) * (plan.truth + 1)  # and the wrong concept's
     assert len(plan.prompts) == 12 and 200 <= true <= 350
@@ -294,6 +296,29 @@ def test_concepts_that_cannot_be_measured_are_one_line(monkeypatch):
     monkeypatch.setattr(Concept, "bundled", lambda name: replace(concept, info={}))
     with pytest.raises(StudyError, match="truth about concept 'pico' is not known"):
         check_concepts(plan)
+
+
+def test_tuning_is_for_the_tuning_half():
+    with pytest.raises(StudyError, match="'zorro' is held out, and rates are tuned on the tuning"):
+        chosen_rates([0.5, 1], ["pico", "zorro"])
+    with pytest.raises(StudyError, match="positive factors, as 0.5 or 2, got -1"):
+        chosen_rates([-1], ["pico"])
+    assert chosen_rates((), ["zorro"]) == (1.0,) and chosen_rates([1, 2, 1], ["pico"]) == (1.0, 2.0)
+
+
+def test_a_rate_changes_the_last_stage_alone(small):
+    plan = small_plan(recipes=("attndreambooth", "ti_dreambooth"), rates=(1.0, 2.0))
+    first, *_, last = plan.long("attndreambooth", 2.0).stages
+    old, *_, was = plan.long("attndreambooth").stages
+    assert first == old and last == replace(was, lr=2 * was.lr)
+    (joint,), (before,) = (plan.long("ti_dreambooth", rate).stages for rate in (2.0, 1.0))
+    assert joint.embedding_lr / joint.lr == before.embedding_lr / before.lr
+    concept = Concept.bundled("pico")
+    assert small.fingerprint("dreambooth", concept, 0, 2.0) != small.fingerprint(
+        "dreambooth", concept, 0
+    )
+    names = [str(cell) for cell in cells(plan, Path("x"))]
+    assert "attndreambooth, pico, seed 0, learning rate x 2" in names and len(names) == 4 + 4
 
 
 def test_cells_are_balanced_and_controls_come_once(tmp_path):

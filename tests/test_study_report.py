@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from small_study import small_plan
@@ -30,7 +31,7 @@ def moment(step: int, text: float, share: float, joint: float) -> dict:
 
 def cell(recipe: str, concept: str, seed: int, preset: int, moments: list[dict]) -> dict:
     final = {"values": {"word_dependence": [0.4, None], "iou": []}, "left_out": {}}
-    about = {"recipe": recipe, "concept": concept, "half": "tuning", "seed": seed}
+    about = {"recipe": recipe, "concept": concept, "half": "tuning", "seed": seed, "rate": 1.0}
     return {**about, "preset": preset, "moments": moments, "final": final}
 
 
@@ -111,9 +112,33 @@ def test_the_report_is_written_and_can_be_read_again(tmp_path):
         read = list(csv.DictReader(file))
     assert len(read) == 6 * 13 * 3 and read[0]["recipe"] == BASE and read[0]["iou"] == ""
     drawn = {path.stem for path in tmp_path.glob("*.png")}
-    assert drawn == {"frontier", "joint_by_complexity", "identity_share_by_complexity"}
+    names = ("frontier", "joint_by_complexity", "identity_share_by_complexity")
+    assert drawn == {f"{name}_methods" for name in names}
     printed = "\n".join(lines(summary))
     assert "attndreambooth less textual_inversion: joint +0.200, Holm-corrected" in printed
+
+
+def test_identity_at_matched_text_is_stated_for_each(table):
+    found = frontiers(table, PLAN.recipes)["identity_at_matched_text"]
+    apart = found[METHOD]["mean"] - found["textual_inversion"]["mean"]
+    assert apart == pytest.approx(0.2, abs=1e-4) and found[METHOD]["count"] == 6
+    assert found[METHOD]["low"] < found[METHOD]["mean"] < found[METHOD]["high"]
+
+
+def test_tuning_ranks_settings_by_the_joint_score(tmp_path):
+    plan = replace(PLAN, recipes=("textual_inversion",), rates=(1.0, 2.0))
+    cells = [c for c in made() if c["recipe"] == "textual_inversion"]
+    cells += [
+        {**c, "rate": 2.0, "moments": [moment(3, 0.9, 0.5, 0.7), moment(6, 0.9, 0.6, 0.7)]}
+        for c in cells
+    ]
+    summary = write_report(cells, plan, {}, tmp_path)
+    found = summary["tuning"]["textual_inversion"]
+    assert [(s["rate"], s["step"]) for s in found] == [(2, 6), (2, 3), (1, 9), (1, 6), (1, 3)]
+    assert {s["runs"] for s in found} == {12}  # the same effort for every setting
+    assert summary["rows"]["textual_inversion"]["scores"]["joint"]["mean"] == 0.5  # of rate 1
+    text = (tmp_path / "tuning.md").read_text()
+    assert "| textual_inversion | x 2 | 6 | 0.700 | 0.900 | 0.600 | 0.500 | 12 |" in text
 
 
 # ---------------------------------------------------------------- the figures
@@ -159,4 +184,15 @@ def test_twenty_lines_are_told_apart_without_their_colors():
 
 
 def test_figures_are_drawn_of_what_there_is():
-    assert figures({"frontiers": {}, "rows": {BASE: {"by_complexity": {}}}}) == {}
+    nothing = {"by_complexity": {"joint": {}, "identity_share": {}}}
+    assert figures({"frontiers": {}, "rows": {BASE: nothing}}) == {}
+    interval = {"mean": 0.5, "low": 0.4, "high": 0.6, "count": 2, "concepts": {"a": 0.4, "b": 0.6}}
+    row = {"by_complexity": {"joint": {"0": interval}, "identity_share": {}}}
+    rows = {BASE: row, "dreambooth": row, METHOD: row, "without_stage_2": row, "masked_map": row}
+    drawn = figures({"frontiers": {}, "rows": rows})
+    texts = {name: plots.alt_text(figure) for name, figure in drawn.items()}
+    assert set(texts) == {"joint_by_complexity_methods", "joint_by_complexity_variants"}
+    methods, variants = texts.values()
+    assert "dreambooth:" in methods and "without_stage_2" not in methods
+    assert all(name in variants for name in (METHOD, "without_stage_2", "masked_map", BASE))
+    assert " dreambooth:" not in variants.replace(METHOD, "")

@@ -261,6 +261,13 @@ HalfName = Annotated[Half, option("--half", "Half of the concepts.")]
 TrainingSeeds = Annotated[
     list[int] | None, option("--seeds", "Seeds of the trainings, several times.")
 ]
+Rates = Annotated[
+    list[float] | None,
+    option(
+        "--rates",
+        "Tune: factors of the learning rates, several times, as 0.5, 1 and 2; with --half tuning.",
+    ),
+]
 PromptSets = Annotated[
     list[str] | None, option("--prompts", "Bundled prompt sets, several times; by default all.")
 ]

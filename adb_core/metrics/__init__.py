@@ -31,7 +31,7 @@ _SUBMODULE_OF = {
     "holm": "significance", "holm_levels": "significance", "sign_flip_test": "significance",
     "paired_differences": "significance",
     "Moment": "frontiers", "area": "frontiers", "between": "frontiers", "envelope": "frontiers",
-    "identity_at": "frontiers", "moments": "frontiers",
+    "identity_at": "frontiers", "matched": "frontiers", "moments": "frontiers",
     "TRUTH_METRICS": "truth", "Compared": "truth", "Truth": "truth", "by_complexity": "truth",
     "complexity": "truth",
     "joint_hits": "truth", "score_against_truth": "truth", "identity_shares": "truth",

@@ -142,6 +142,30 @@ def between(
     return intervals
 
 
+def matched(
+    curves: Mapping[str, Mapping[int, tuple[float, float]]],
+    text: float,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """The identity of a recipe's mean curve where its text is at least ``text``; 0 out of reach.
+
+    Args:
+        curves: as of :func:`moments`. The interval is over concepts, drawn whole.
+    """
+    stack = _stack(curves)  # (n, m, 2)
+    n = len(stack)
+    draws = np.random.default_rng(seed).integers(n, size=(resamples, n))
+    means = [stack[drawn].mean(0) for drawn in (np.arange(n), *draws)]
+    values = [
+        float(np.nan_to_num(identity_at(mean[:, 0].tolist(), mean[:, 1].tolist(), text)))
+        for mean in means
+    ]
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Interval(values[0], float(low), float(high), n)
+
+
 def _stack(curves: Mapping[str, Mapping[int, tuple[float, float]]]) -> np.ndarray:
     """(n, m, 2): concept, moment, text and identity."""
     steps = _steps(curves)

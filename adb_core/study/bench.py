@@ -14,7 +14,7 @@ import numpy as np
 
 from ..base import Base, Drawable
 from ..concept import Concept, bundled_concepts
-from ..generation import GUIDANCE, generate
+from ..generation import Sampling, generate
 from ..judges import Clip, load_clip, load_judge
 from ..metrics.attributes import leaks, training_places
 from ..metrics.ceilings import true_rounds
@@ -82,13 +82,13 @@ class Bench:
 
     # ------------------------------------------------------------ fingerprints
 
-    def fingerprint(self, recipe: str, concept: Concept, seed: int) -> str:
+    def fingerprint(self, recipe: str, concept: Concept, seed: int, rate: float = 1.0) -> str:
         """Of everything that a cell's numbers depend on, 16 hexadecimal digits."""
         pictures = [f"{i.shape}".encode() + i.tobytes() for i in (*concept.images, *concept.masks)]
-        settings = asdict(self.plan) | {"recipes": (), "concepts": (), "seeds": ()}
+        settings = asdict(self.plan) | dict.fromkeys(("recipes", "concepts", "seeds", "rates"))
         what = [FORMAT, self.known, settings, recipe, seed, concept.info.get("instance")]
         if recipe not in UNTRAINED:
-            what += [asdict(self.plan.long(recipe)), self.plan.marks(recipe)]
+            what += [asdict(self.plan.long(recipe, rate)), self.plan.marks(recipe)]
         words = [concept.placeholder, concept.category, json_fingerprint(what)]
         return fingerprint([*words, *pictures], separator=b"\0")[:16]
 
@@ -109,8 +109,8 @@ class Bench:
 
     def draw(self, model: Drawable, prompts: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
         """Pictures of prompts with ``{}``; a base model reads the category instead."""
-        how: dict[str, Any] = {"steps": self.plan.steps, "guidance": GUIDANCE, "batch": BATCH}
-        return generate(model, list(prompts), list(seeds), **how).images
+        how = Sampling(steps=self.plan.steps, guidance=self.plan.guidance, batch=BATCH)
+        return generate(model, list(prompts), list(seeds), how).images
 
     def plainly(self, model: Drawable, concept: Concept, prompts: Sequence[str]) -> list[str]:
         """What a model is given: a base model knows no concept and reads the category."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +32,22 @@ class Cell:
     """Which one.
 
     Attributes:
-        folder: where the study's cells lie.
+        folder: where the study's cells lie. rate: factor of the learning rate, see Plan.
     """
 
     recipe: str
     concept: str
     seed: int
     folder: Path
+    rate: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.recipe}, {self.concept}, seed {self.seed}"
+        tuned = "" if self.rate == 1 else f", learning rate x {self.rate:g}"
+        return f"{self.recipe}, {self.concept}, seed {self.seed}{tuned}"
+
+    def digest(self, bench: Bench, concept: Concept) -> str:
+        """Of everything that its numbers depend on."""
+        return bench.fingerprint(self.recipe, concept, self.seed, self.rate)
 
     def path(self, digest: str) -> Path:
         """Its file, which another model, recipe, judge or prompt gives another name."""
@@ -54,7 +58,7 @@ class Cell:
 
     def stored(self, bench: Bench, concept: Concept) -> dict | None:
         """The finished cell, or None."""
-        digest = bench.fingerprint(self.recipe, concept, self.seed)
+        digest = self.digest(bench, concept)
         return read_cell(self.path(digest), digest)
 
     def make(self, bench: Bench, concept: Concept) -> dict:
@@ -64,7 +68,7 @@ class Cell:
             Busy: another process is making it.
             DiskFull: no space left; what was made stays.
         """
-        digest = bench.fingerprint(self.recipe, concept, self.seed)
+        digest = self.digest(bench, concept)
         path = self.path(digest)
         done = read_cell(path, digest)
         if done is not None:
@@ -95,8 +99,9 @@ class Cell:
             "concept": self.concept,
             "half": half_of(self.concept),
             "seed": self.seed,
+            "rate": self.rate,
             "preset": named(self.recipe).steps if trained else 0,
-            "settings": asdict(bench.plan.long(self.recipe)) if trained else None,
+            "settings": asdict(bench.plan.long(self.recipe, self.rate)) if trained else None,
         }
 
     def _untrained(self, bench: Bench, concept: Concept) -> dict[str, Any]:
@@ -113,7 +118,7 @@ class Cell:
     def _trained(self, bench: Bench, concept: Concept, work: Path, digest: str) -> dict[str, Any]:
         notes = work / "notes.json"
         known = _read_notes(notes, digest)
-        marks, plan = bench.plan.marks(self.recipe), bench.plan.long(self.recipe)
+        marks, plan = bench.plan.marks(self.recipe), bench.plan.long(self.recipe, self.rate)
         run = _run(bench, concept, plan, self.seed, work)
         behind = len(run.result.history)
         if any(step < behind for step in marks if str(step) not in known["moments"]):
@@ -177,28 +182,26 @@ def read_cell(path: Path, digest: str) -> dict | None:
 # ---------------------------------------------------------------- the folder
 
 
-@contextmanager
-def study_folder(folder: Path, known: dict[str, str]) -> Iterator[Path]:
-    """Within, a folder that holds results of these instruments and of no others.
+def claim_folder(folder: Path, known: dict[str, str]) -> None:
+    """Make a folder one of results by these instruments, or find out that it is one of others.
 
     Raises:
         StudyError: it holds results of another model, judge or CLIP.
     """
     path = folder / "study.json"
-    if path.exists():
-        try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))["known"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StudyError(f"{path} is damaged: delete it, or choose another --out") from error
-        for what, value in known.items():
-            if theirs.get(what) != value:
-                raise StudyError(
-                    f"{folder} holds results of another {what} ({theirs.get(what)}; this one is "
-                    f"{value}): choose another folder with --out"
-                )
-    else:
+    if not path.exists():
         atomic_write_json(path, {"known": known})
-    yield folder
+        return
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))["known"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} is damaged: delete it, or choose another --out") from error
+    for what, value in known.items():
+        if theirs.get(what) != value:
+            raise StudyError(
+                f"{folder} holds results of another {what} ({theirs.get(what)}; this one is "
+                f"{value}): choose another folder with --out"
+            )
 
 
 # ---------------------------------------------------------------- made again, to be checked
@@ -216,8 +219,9 @@ def recompute(stored: dict, bench: Bench, concept: Concept, folder: Path) -> lis
     Raises:
         StudyError: the cell is of another model, recipe, judge or of other prompts.
     """
-    cell = Cell(stored["recipe"], stored["concept"], stored["seed"], folder)
-    digest = bench.fingerprint(cell.recipe, concept, cell.seed)
+    about = (stored["recipe"], stored["concept"], stored["seed"])
+    cell = Cell(*about, folder, stored["rate"])
+    digest = cell.digest(bench, concept)
     if digest != stored["fingerprint"]:
         raise StudyError(
             f"the stored cell {cell} was made with another model, recipe, judge or other prompts "

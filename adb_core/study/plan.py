@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..concept import bundled_concepts
+from ..generation import GUIDANCE
 from ..metrics.truth import complexity
 from ..recipes import RECIPES, Recipe, recipe
 from ..system.paths import data_path
@@ -35,7 +36,9 @@ class Plan:
         prompts: entries {"prompt", "asks"}; images: pictures of each prompt at every moment.
         moments: how often a run is measured on its way, besides where its preset ends.
         longer: how many times its preset's steps a recipe is trained in all.
-        steps: sampling steps of a picture.
+        rates: what the learning rate of a recipe's last stage is multiplied with; one number
+            measures, several tune, with the same effort for every recipe.
+        steps, guidance: of a picture's sampling.
         truth: true pictures of each prompt; word_prompts: prompts that are drawn with the plain
             category too; spread: pictures of one prompt for diversity, of three prompts;
             unrelated: other categories that drift is looked for in.
@@ -48,7 +51,9 @@ class Plan:
     images: int = 1
     moments: int = 8
     longer: float = 1.5
+    rates: tuple[float, ...] = (1.0,)
     steps: int = 25
+    guidance: float = GUIDANCE
     truth: int = 4
     word_prompts: int = 12
     spread: int = 4
@@ -64,14 +69,18 @@ class Plan:
         """What each prompt asks for."""
         return [dict(entry.get("asks", {})) for entry in self.prompts]
 
-    def long(self, name: str) -> Recipe:
-        """A recipe whose last stage is trained on, so that all stages take ``longer`` the steps."""
-        from dataclasses import replace
+    def long(self, name: str, rate: float = 1.0) -> Recipe:
+        """A recipe whose last stage is trained on, so that all stages take ``longer`` the steps.
 
+        Args:
+            rate: of that stage's learning rates; where the row has its own, their ratio stays.
+        """
         plan = recipe(name)
         *earlier, last = plan.stages
-        more = round(plan.steps * self.longer) - plan.steps
-        return replace(plan, stages=(*earlier, replace(last, steps=last.steps + more)))
+        steps = last.steps + round(plan.steps * self.longer) - plan.steps
+        row = last.embedding_lr and last.embedding_lr * rate
+        last = replace(last, steps=steps, lr=last.lr * rate, embedding_lr=row)
+        return replace(plan, stages=(*earlier, last))
 
     def marks(self, name: str) -> tuple[int, ...]:
         """After how many steps of all stages a recipe is measured; its preset's end is one."""
@@ -101,17 +110,20 @@ def edition(
     """The plan of a command: an edition, and what was asked for instead.
 
     Args:
-        sets, per_set: of prompts. chosen: "recipes", "concepts" and "seeds"; empty: the edition's.
+        sets, per_set: of prompts. chosen: "recipes", "concepts", "seeds" and "rates"; empty: the
+            edition's.
 
     Raises:
-        StudyError: unknown names, or a prompt set without prompts.
+        StudyError: unknown names, a prompt set without prompts, or rates that do not fit.
     """
     how: dict[str, Any] = dict(QUICK if quick else FULL)
     count, usual, seeds = how.pop("per_set"), how.pop("concepts"), how.pop("seeds")
     default = QUICK_RECIPES if quick else RECIPES
+    concepts = chosen_concepts(half, chosen["concepts"], usual)
     return Plan(
         recipes=chosen_recipes(chosen["recipes"], default),
-        concepts=chosen_concepts(half, chosen["concepts"], usual),
+        concepts=concepts,
+        rates=chosen_rates(chosen["rates"], concepts),
         seeds=tuple(dict.fromkeys(chosen["seeds"])) or seeds,
         prompts=prompt_entries(per_set or count, sets),
         moments=moments,
@@ -201,6 +213,25 @@ def chosen_recipes(names: Sequence[str], default: Sequence[str]) -> tuple[str, .
     if unknown:
         raise StudyError(f"unknown recipe {unknown[0]!r}: choose from {', '.join(RECIPES)}")
     return tuple(dict.fromkeys(names)) or tuple(default)
+
+
+def chosen_rates(rates: Sequence[float], concepts: Sequence[str]) -> tuple[float, ...]:
+    """Factors of learning rates, and 1 where none are given.
+
+    Raises:
+        StudyError: one that is not positive, or several on a concept that is held out.
+    """
+    wrong = [rate for rate in rates if not 0 < rate < 1000]
+    if wrong:
+        raise StudyError(f"rates must be positive factors, as 0.5 or 2, got {wrong[0]:g}")
+    found = tuple(dict.fromkeys(float(rate) for rate in rates)) or (1.0,)
+    held_out = [concept for concept in concepts if half_of(concept) == "held_out"]
+    if found != (1.0,) and held_out:
+        raise StudyError(
+            f"concept {held_out[0]!r} is held out, and rates are tuned on the tuning half alone: "
+            "use --half tuning, or leave out --rates"
+        )
+    return found
 
 
 def half_of(concept: str) -> str:

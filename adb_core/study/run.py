@@ -5,15 +5,16 @@ A cell that another process is making is put off and asked for again later: each
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..concept import Concept
 from ..recipes import recipe as named
 from ..system.locks import Busy
 from .bench import Bench
-from .cell import Cell, study_folder
+from .cell import Cell, claim_folder
 from .plan import UNTRAINED, Plan, StudyError
 
 WAIT = 2.0  # seconds between two looks at a cell that another process is making
@@ -21,13 +22,13 @@ WAIT = 2.0  # seconds between two looks at a cell that another process is making
 
 def cells(plan: Plan, folder: Path) -> list[Cell]:
     """Every cell: concept by concept and seed by seed, so that a stopped study is balanced."""
-    rows = [*UNTRAINED, *plan.recipes]
     found = []
     for number, seed in enumerate(plan.seeds):
         for concept in plan.concepts:
-            # what is drawn by nobody does not depend on the seed of a training
-            found += [Cell(row, concept, seed, folder) for row in rows[1 if number else 0 :]
-                      if number == 0 or row not in UNTRAINED]  # fmt: skip
+            if number == 0:  # what nobody trains does not depend on a training's seed
+                found += [Cell(row, concept, seed, folder) for row in UNTRAINED]
+            pairs = itertools.product(plan.recipes, plan.rates)
+            found += [Cell(row, concept, seed, folder, rate) for row, rate in pairs]
     return found
 
 
@@ -60,6 +61,13 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def _left(trained: Sequence[float], cells: int) -> str:
+    """How long the cells that are left will take; nothing before the first training."""
+    if not trained:
+        return ""
+    return f"; about {clock(sum(trained) / len(trained) * cells)} left"
+
+
 def run_study(
     bench: Bench, folder: Path, say: Callable[[str], None] = print
 ) -> Iterator[tuple[Cell, dict]]:
@@ -71,30 +79,30 @@ def run_study(
     """
     plan = bench.plan
     concepts = check_concepts(plan)
-    with study_folder(folder, bench.known):
-        work = cells(plan, folder)
-        done = [c for c in work if c.stored(bench, concepts[c.concept]) is not None]
-        say(f"{len(work)} cells, {len(done)} of them are there already")
-        began, made, busy, number = time.perf_counter(), 0, list(work), 0
-        while busy:
-            waiting = []
-            for cell in busy:
-                concept = concepts[cell.concept]
-                known = cell.stored(bench, concept)
-                start = time.perf_counter()
-                try:
-                    numbers = known or cell.make(bench, concept)
-                except Busy:
-                    waiting.append(cell)
-                    continue
-                number += 1
-                if known is None:
-                    made += 1
-                    each = (time.perf_counter() - began) / made
-                    left = clock(each * (len(work) - number))
-                    took = clock(time.perf_counter() - start)
-                    say(f"cell {number} of {len(work)}: {cell}: {took}; about {left} left")
-                yield cell, numbers
-            if len(waiting) == len(busy):  # others are at work on all that is left
-                time.sleep(WAIT)
-            busy = waiting
+    claim_folder(folder, bench.known)
+    work = cells(plan, folder)
+    done = [c for c in work if c.stored(bench, concepts[c.concept]) is not None]
+    say(f"{len(work)} cells, {len(done)} of them are there already")
+    trained: list[float] = []  # seconds of each training that this process made
+    busy, number = list(work), 0
+    while busy:
+        waiting = []
+        for cell in busy:
+            concept = concepts[cell.concept]
+            known = cell.stored(bench, concept)
+            start = time.perf_counter()
+            try:
+                numbers = known or cell.make(bench, concept)
+            except Busy:
+                waiting.append(cell)
+                continue
+            number += 1
+            if known is None:
+                took = time.perf_counter() - start
+                trained += [took] if cell.recipe not in UNTRAINED else []
+                text = f"cell {number} of {len(work)}: {cell}: {clock(took)}"
+                say(text + _left(trained, len(work) - number))
+            yield cell, numbers
+        if len(waiting) == len(busy):  # others are at work on all that is left
+            time.sleep(WAIT)
+        busy = waiting

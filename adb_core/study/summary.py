@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.frontiers import Moment, between, moments
+from ..metrics.frontiers import Moment, between, matched, moments
 from ..metrics.intervals import Interval, bootstrap
 from ..metrics.significance import compare, concept_means
 from .plan import BASE, METHOD, UNTRAINED, Plan
 from .table import ALL
 
 TEXT_MARGIN = 0.03  # identity is compared where text is within 3 points of the base model's
-COMPARED = ("joint", "identity_share", "text", "word_dependence", "leakage", "map_distance", "iou")
+COMPARED = (
+    "joint", "identity_share", "text", "word_dependence", "leakage", "pose_leakage", "diversity",
+    "drift_others", "map_distance", "iou",
+)  # fmt: skip
 LONG_SERIES = ("text", "identity_share", "joint")
 HARD = 3  # complexity from which on prompts count as complex
 
@@ -50,7 +53,8 @@ def preset_rows(table: Rows, recipe: str, level: Any = ALL) -> list[Mapping[str,
     return [
         row
         for row in table
-        if row["recipe"] == recipe and row["at_preset"] and row["complexity"] == level
+        if (row["recipe"], row["rate"], row["complexity"]) == (recipe, 1.0, level)
+        and row["at_preset"]
     ]
 
 
@@ -111,7 +115,7 @@ def curves(table: Rows, recipe: str) -> Curve:
     """
     pairs: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for row in table:
-        if row["complexity"] == ALL and row["recipe"] in (BASE, recipe):
+        if (row["complexity"], row["rate"]) == (ALL, 1.0) and row["recipe"] in (BASE, recipe):
             pair = (row.get("text"), row.get("identity_share"))
             if None not in pair:
                 pairs.setdefault(row["concept"], {}).setdefault(row["step"], []).append(pair)
@@ -133,6 +137,7 @@ def frontiers(table: Rows, recipes: Sequence[str]) -> dict[str, Any]:
     low = min(text for c in found.values() for curve in c.values() for text, _ in curve.values())
     low = min(low, high - 0.05)
     result: dict[str, Any] = {"matched_text": round(high, 5), "text_range": [low, round(high, 5)]}
+    result["identity_at_matched_text"] = {r: plain(matched(c, high)) for r, c in found.items()}
     result["recipes"] = {r: [_moment(m) for m in moments(c)] for r, c in found.items()}
     result["method_minus"] = {
         recipe: {name: plain(i) for name, i in between(found[METHOD], curve, low, high).items()}
@@ -147,6 +152,41 @@ def _moment(moment: Moment) -> dict[str, Any]:
         "step": moment.step,
         "text": plain(moment.text),
         "identity_share": plain(moment.identity),
+    }
+
+
+# ---------------------------------------------------------------- tuning
+
+
+def tuning(table: Rows, plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """Every setting of every recipe, best first: a factor of the learning rate, and a moment.
+
+    A setting is as good as its joint score, then as the geometric mean of text and identity, so
+    that neither can buy the other. Nothing where there is one rate: that is no tuning.
+    """
+    if len(plan.rates) < 2:
+        return {}
+    found = {}
+    for recipe in plan.recipes:
+        own = [row for row in table if row["recipe"] == recipe and row["complexity"] == ALL]
+        keys = sorted({(row["rate"], row["step"]) for row in own})
+        found[recipe] = sorted((_setting(own, *key) for key in keys), key=lambda s: s["rank"])
+        for setting in found[recipe]:
+            setting.pop("rank")
+    return found
+
+
+def _setting(rows: Rows, rate: float, step: int) -> dict[str, Any]:
+    here = [row for row in rows if (row["rate"], row["step"]) == (rate, step)]
+    names = ("joint", "text", "identity_share", "leakage")
+    scores = {n: float(np.mean(list(of_concepts(here, n).values()) or [0.0])) for n in names}
+    both = np.sqrt(max(scores["text"], 0.0) * max(scores["identity_share"], 0.0))
+    return {
+        "rate": rate,
+        "step": step,
+        "runs": len(here),
+        **{name: round(value, 5) for name, value in scores.items()},
+        "rank": (-scores["joint"], -both),
     }
 
 
@@ -169,4 +209,5 @@ def summarize(table: Iterable[Mapping[str, Any]], plan: Plan, facts: Mapping[str
         "method_minus": comparisons(rows, recipes),
         "method_minus_hard": comparisons(rows, recipes, hard=True),
         "frontiers": frontiers(rows, recipes),
+        "tuning": tuning(rows, plan),
     }

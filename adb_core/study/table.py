@@ -1,7 +1,7 @@
 """Every number of a study as one tidy table: an observation a row, a variable a column.
 
-A row is one recipe, concept, training seed and moment, and one complexity of the prompts ("all":
-what is not divided by it). Scores are means over the row's pictures.
+A row is one recipe, concept, training seed, learning rate and moment, and one complexity of the
+prompts ("all": what is not divided by it). Scores are means over the row's pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ..metrics.truth import complexity
 from ..system.files import atomic_write_text
 from .plan import Plan
 
-KEYS = ("recipe", "concept", "half", "seed", "step", "at_preset", "complexity", "pictures")
+KEYS = (
+    "recipe", "concept", "half", "seed", "rate", "step", "at_preset", "complexity", "pictures",
+)  # fmt: skip
 ALL = "all"
 
 
@@ -39,7 +41,7 @@ def rows(cell: dict, plan: Plan) -> Iterable[dict[str, Any]]:
                 for name, values in moment["pictures"].items()
             }
             yield {
-                **{key: cell[key] for key in ("recipe", "concept", "half", "seed")},
+                **{key: cell[key] for key in ("recipe", "concept", "half", "seed", "rate")},
                 "step": moment["step"],
                 "at_preset": preset,
                 "complexity": level,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from ...system.commands import InputError
 from .. import arguments, options as o
+
+if TYPE_CHECKING:
+    from ...study.plan import Plan
 
 
 def evaluate(
@@ -21,6 +26,8 @@ def evaluate(
     prompts: o.PromptSets = None,
     per_set: o.PerSet = None,
     moments: o.Moments = 8,
+    rates: o.Rates = None,
+    guidance: o.Guidance = 3.0,
     base: o.BaseName = "tiny",
     data: o.DataFolder = None,
     device: o.Device = "auto",
@@ -44,11 +51,19 @@ def evaluate(
     arguments.refuse_pickle(base)
     from ...study.plan import edition
 
-    chosen = {"recipes": recipes or (), "concepts": concepts or (), "seeds": tuple(seeds or ())}
+    chosen = {"recipes": recipes or (), "concepts": concepts or (), "seeds": seeds or ()}
+    chosen["rates"] = rates or ()
     plan = edition(quick, half.value.replace("-", "_"), prompts or (), per_set, moments, chosen)
     _check_out(out)
     say = (lambda *_: None) if quiet else typer.echo
-    _run(plan, base, device, out, say)
+    _run(_guided(plan, guidance), base, device, out, say)
+
+
+def _guided(plan: Plan, guidance: float) -> Plan:
+    """The plan with that guidance; an odd number is refused now, not after a training."""
+    from ...generation import Sampling
+
+    return replace(plan, guidance=Sampling(guidance=guidance).guidance)
 
 
 def _use_data(folder: Path | None) -> None:
