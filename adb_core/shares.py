@@ -34,6 +34,16 @@ def token_groups(tokenizer: Any, prompt: str) -> dict[str, list[int]]:
     return groups
 
 
+def token_pieces(tokenizer: Any, prompt: str) -> dict[str, tuple[str, ...]]:
+    """How a prompt was split: each name of :func:`token_groups`, as "gar", "den"."""
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids)
+    named = {START: (START,), END: (END,)}
+    return {
+        name: named.get(name) or tuple(tokens[k].replace("</w>", "") for k in positions)
+        for name, positions in token_groups(tokenizer, prompt).items()
+    }
+
+
 def sums(length: int, groups: Mapping[str, Sequence[int]]) -> Tensor:
     """Columns that add the positions of each group, (k, n) float."""
     columns = torch.zeros(length, len(groups))
