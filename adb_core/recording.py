@@ -134,7 +134,7 @@ def record(
 def _keeper(
     capture: AttentionCapture, n: int, kept: dict[str, list[np.ndarray]], shares: list[torch.Tensor]
 ) -> Callable:
-    """diffusers' callback: after each step the maps of ``n`` words, and the shares of all tokens."""
+    """diffusers' callback: after each step the maps of ``n`` words, and all tokens' shares."""
 
     def keep(pipe, step, timestep, values):
         for name, read in capture.layers.items():  # (1, heads, q, n + all)
