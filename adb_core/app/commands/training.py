@@ -68,6 +68,7 @@ def train(
     batch: o.BatchSize = None,
     resolution: o.Resolution = None,
     views: o.Views = 16,
+    crop: o.Crop = "random",
     flip: o.Flip = False,
     accumulation: o.Accumulation = 1,
     save_every: o.SaveEvery = 50,
@@ -105,6 +106,7 @@ def prepared(asked: SimpleNamespace) -> Training:
     arguments.refuse_pickle(asked.base)
     prompts = () if asked.prompt_set is None else read_prompts(asked.prompt_set)
     pictures = arguments.find_concept(asked.concept, asked.category, asked.placeholder)
+    pictures = pictures.cropped(asked.crop)
     arguments.check_folder(asked.out, asked.resume)
     drawing = asked.seed, asked.steps, asked.guidance
     previews = Previews(prompts, asked.out / "previews", asked.preview_every, *drawing)
@@ -157,6 +159,8 @@ class Training:
         free = free_memory(device)
         loaded = base.load_base(machine.base, device=machine.device)
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
+        for line in photo_lines(self.concept, self.options["resolution"] or loaded.side):
+            say(line)
         before = _written(out / CHECKPOINT)
         try:
             self._train(loaded, accelerator, say, free)
@@ -199,6 +203,14 @@ class Training:
         tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier)
         say(why)
         return tiers.fitted(RunOptions(**options), tier, size, base.device), tier
+
+
+def photo_lines(concept: Concept, side: int) -> list[str]:
+    """What is odd about photos, and a word on consent where nobody stated their origin."""
+    from ...photos import CONSENT, remarks
+
+    stated = "provenance" in concept.info
+    return remarks(concept.images, concept.files, side) + ([] if stated else [CONSENT])
 
 
 def _goodbye(out: Path, saved: bool) -> str:
