@@ -24,6 +24,7 @@ CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 # Arrows point down this list: a module imports from its own line and from those below it.
 LAYERS = (
     ("__main__", "app", "widgets", "teaching"),
+    ("study",),
     ("plots",),
     ("preference",),
     ("shares", "recording", "metrics"),
@@ -31,9 +32,11 @@ LAYERS = (
     ("result", "model_card"),
     ("fallback", "trackers"),
     ("training",),
-    ("reports", "checkpoint", "tiers"),
-    ("learner", "losses", "records", "options", "optimizers", "offload", "encoding"),
-    ("lora",),
+    ("reports",),
+    ("losses", "map_losses", "text_losses"),
+    ("checkpoint", "tiers", "passes"),
+    ("learner", "records", "options", "optimizers", "offload", "encoding", "targets"),
+    ("lora", "embeddings"),
     ("engine",),
     ("recipes", "regularizer", "attention", "maps", "concept_token", "words", "drift", "judges"),
     ("base",),

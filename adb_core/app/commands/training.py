@@ -113,7 +113,8 @@ def prepared(asked: SimpleNamespace) -> Training:
     machine = Machine(**{f.name: getattr(asked, f.name) for f in fields(Machine)})
     kept = ("seed", "out", "resume", "accumulation", "save_every", "resolution")
     options = {name: getattr(asked, name) for name in kept}
-    options |= {"view_count": asked.views, "augmentation": arguments.augmentation(asked.flip)}
+    augmentation = arguments.augmentation(asked.crop, asked.flip)
+    options |= {"view_count": asked.views, "augmentation": augmentation}
     return Training(pictures, plan, machine, options, previews, asked.save_dtype)
 
 
@@ -163,7 +164,8 @@ class Training:
             say(line)
         before = _written(out / CHECKPOINT)
         try:
-            self._train(loaded, accelerator, say, free)
+            with engine.lost_process(accelerator):
+                self._train(loaded, accelerator, say, free)
         except KeyboardInterrupt:
             after = _written(out / CHECKPOINT)
             saved = after is not None and (self.options["resume"] or after != before)
