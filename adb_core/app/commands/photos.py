@@ -21,7 +21,8 @@ def crop_preview(
     """Show how photos are cut for training, and say what is odd about them.
 
     A row a photo: the photo with the square that is kept, that square as the model sees it, and, if
-    the crop is random, further views as training draws them. Nothing is trained, and no photo is changed.
+    the crop is random, further views as training draws them. Nothing is trained, and no photo is
+    changed.
 
     \b
       adb crop-preview --concept my_photos --crop subject
