@@ -6,7 +6,7 @@ Axes: n photos, K views of each, c channels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from .lora import adapted, own_parameters
 from .offload import Offload
 from .options import RunOptions, chosen
 from .recipes import Recipe, Stage
+from .targets import category_keys, check_masks, view_masks
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -77,14 +78,7 @@ class Learner:
         self.token = ConceptToken(
             base, concept.placeholder, concept.category, recipe.init, recipe.vectors
         )
-        for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
-            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
-                self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
-            if not self.parameters(stage):
-                raise TrainingError(
-                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
-                    "let them match layers that it names"
-                )
+        self._check_stages()
         self.prior_latents: Tensor | None = None
         self.offload = Offload(base.device)
         choice = (self.options.view_count, self.seed, self.options.augmentation)
@@ -95,6 +89,30 @@ class Learner:
             self.unet.register_to_config(sample_size=self.latents.mean.shape[-1])
         if self.options.channels_last:
             self.unet.to(memory_format=torch.channels_last)
+        self.masks, self.category_keys = self._targets()
+
+    def _check_stages(self) -> None:
+        """A prompt without its words, or a missing mask, is found now, not after an hour."""
+        for stage in self.recipe.stages:
+            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
+                self.token.positions(ids) if stage.compares else self.token.own_positions(ids)
+            if not self.parameters(stage):
+                raise TrainingError(
+                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
+                    "let them match layers that it names"
+                )
+        check_masks(self.concept, self.recipe)
+
+    def _targets(self) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """What some losses compare with: the views' masks, and the category's keys."""
+        options, masks = self.options, None
+        keys: Sequence[Tensor] = ()
+        if self.recipe.needs_masks:
+            how = (options.view_count, self.seed, options.augmentation)
+            masks = view_masks(self.concept, self.side, *how)
+        if any(stage.key_lock for stage in self.recipe.stages):
+            keys = category_keys(self.base, self.unet, self.token)
+        return masks, keys
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -123,7 +141,7 @@ class Learner:
         if "embedding" in stage.train:
             chosen |= self.token.parameters()
         for name, parameter in own_parameters(self.unet):
-            if "unet" in stage.train or ("cross_attention" in stage.train and ".attn2." in name):
+            if stage.trains(name):
                 chosen[f"unet.{name}"] = parameter
         return chosen
 

@@ -214,13 +214,13 @@ class StageWork:
         return report(found, passed, prior, self.stage.prior_weight)
 
     def _reading(self, batch: Batch) -> AbstractContextManager[AttentionCapture | None]:
-        if not (self.stage.regularized or self.learner.options.watch):
+        if not (self.stage.reads or self.learner.options.watch):
             return nullcontext()
         columns = self.prompts.columns[torch.from_numpy(batch.prompts).to(batch.noise.device)]
         return capture_attention(
             self.learner.unet,
             columns,  # (b, k, n)
-            grad=self.stage.regularized,
+            grad=self.stage.reads,
             path=self.learner.options.path,
         )
 

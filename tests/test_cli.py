@@ -282,7 +282,7 @@ def test_doctor_says_what_is_missing_and_what_fits(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "train", "generate", "attention", "concepts", "doctor"]
+    "command", ["", "demo", "train", "generate", "attention", "evaluate", "concepts", "doctor"]
 )
 def test_help_reads_like_documentation(command):
     done = run(*command.split(), "--help")

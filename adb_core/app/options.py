@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -239,3 +240,39 @@ SheetFile = Annotated[
 ]
 MapsFile = Annotated[Path, option("--out", "The picture to write.")]
 Quiet = Annotated[bool, option("--quiet", "No progress bars.")]
+
+# ---------------------------------------------------------------- the study
+
+
+class Half(str, Enum):
+    """Of the bundled concepts."""
+
+    tuning = "tuning"
+    held_out = "held-out"
+
+
+StudyFolder = Annotated[Path, option("--out", "Where cells and results are kept.")]
+Quick = Annotated[bool, option("--quick", "A small edition: a few recipes, two concepts.")]
+Recipes = Annotated[
+    list[str] | None, option("--recipes", "Recipes to train, several times; by default all.")
+]
+Concepts = Annotated[list[str] | None, option("--concepts", "Bundled concepts, several times.")]
+HalfName = Annotated[Half, option("--half", "Half of the concepts.")]
+TrainingSeeds = Annotated[
+    list[int] | None, option("--seeds", "Seeds of the trainings, several times.")
+]
+Rates = Annotated[
+    list[float] | None,
+    option(
+        "--rates",
+        "Tune: factors of the learning rates, several times, as 0.5, 1 and 2; with --half tuning.",
+    ),
+]
+PromptSets = Annotated[
+    list[str] | None, option("--prompts", "Bundled prompt sets, several times; by default all.")
+]
+PerSet = Annotated[int | None, option("--per-set", "Prompts of each set.")]
+Moments = Annotated[int, option("--moments", "How often a training is measured on its way.")]
+DataFolder = Annotated[
+    Path | None, option("--data", "Another data folder, as the variable ADB_DATA names one.")
+]

@@ -22,6 +22,7 @@ from .figures import (
     style_axes,
     to_png,
 )
+from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
 from .shares import attention_stack
 
@@ -36,10 +37,14 @@ __all__ = [
     "alt_text",
     "attention_grid",
     "attention_stack",
+    "by_complexity",
+    "complexity_alt",
     "curves_alt",
     "diagram",
     "drift_alt",
     "embedding_drift",
+    "frontier",
+    "frontier_alt",
     "image_grid",
     "legend",
     "new_figure",
