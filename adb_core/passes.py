@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .base import TextStates
@@ -54,9 +55,11 @@ class Forward:
     Attributes:
         batch: its random choices; predicted, target: (b, c, y, x).
         layers: of the capture, by name; none where nothing was read.
-        v, category: (L, b) statistics of their maps; None where they were not read.
-        maps: layer -> (b, h, q, n), the maps themselves: [V]'s first, then the category's.
-        selection: (b or 1, k, n), which tokens' maps these are.
+        v, category: (L, b) statistics of their maps, of several tokens the mean of each token's;
+            None where they were not read.
+        vectors: (L, b) statistics of each vector of [V].
+        maps: layer -> (b, h, q, n), the maps themselves: of [V]'s vectors, then of the category's
+            pieces; selection: (b or 1, k, n), which tokens these are.
         learner, states: whose pass it was, and what it read, (b, k, d).
     """
 
@@ -66,7 +69,21 @@ class Forward:
     layers: tuple[str, ...] = ()
     v: Statistics | None = None
     category: Statistics | None = None
+    vectors: tuple[Statistics, ...] = ()
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     selection: Tensor | None = None
     learner: Learner | None = None
     states: TextStates | None = None
+
+    @property
+    def count(self) -> int:
+        """How many of the read tokens are vectors of [V]."""
+        return max(1, len(self.vectors))
+
+    def pairs(self) -> list[Tensor]:
+        """[V]'s map and the category's, (b, h, q, 2) a layer, each the mean of its tokens'."""
+        n = self.count
+        return [
+            torch.stack([layer[..., :n].mean(-1), layer[..., n:].mean(-1)], -1)
+            for layer in self.maps.values()
+        ]

@@ -13,7 +13,7 @@ import torch
 
 from .attention import capture_attention, selection
 from .base import Drawable
-from .generation import GUIDANCE, STEPS, PromptError, check, fill, to_uint8, word_groups
+from .generation import PromptError, check, fill, settled, to_uint8, word_groups
 from .maps import grid_size, upsample
 
 
@@ -86,15 +86,19 @@ def record(
     prompt: str,
     *,
     seed: int = 0,
-    steps: int = STEPS,
-    guidance: float = GUIDANCE,
+    steps: int | None = None,
+    guidance: float | None = None,
     words: Sequence[str] | None = None,
 ) -> Recording:
     """Draw one picture and keep the maps of its words in every layer, head and sampling step.
 
+    Args:
+        steps, guidance: None is what suits the model, by the table in ``models.py``.
+
     Raises:
         PromptError: as :func:`adb_core.generate`.
     """
+    steps, guidance = settled(model, steps, guidance)
     text = fill(prompt, model.subject)
     pipeline = model.pipeline()
     check(model, pipeline, [text], steps)

@@ -9,10 +9,12 @@ from models import make_learner, short, tiny_base, tiny_concept
 from adb_core import losses as module
 from adb_core.attention import capture_attention
 from adb_core.engine import TrainingError
+from adb_core.learner import Learner
 from adb_core.losses import Batch, diffusion_target, draw_batch, forward, losses, step_rng
 from adb_core.personalization import personalize
 from adb_core.recipes import Recipe, Stage, recipe
-from adb_core.training import train_stage
+from adb_core.regularizer import mean_statistics, regularizer, stack_statistics
+from adb_core.training import StagePrompts, train_stage
 
 WEIGHED = Stage("s", ("unet",), 1, 1e-3, 4, lambda_mu=2.0, lambda_sigma=5.0)
 
@@ -47,6 +49,26 @@ def test_the_total_is_the_sum_of_its_weighted_parts():
     torch.testing.assert_close(averaged.regularizer.total, once.regularizer.total / 4)
     free = losses(replace(WEIGHED, lambda_mu=0, lambda_sigma=0), passed(learner, batch))
     assert free.total is free.diffusion and float(free.regularizer.total) == 0
+
+
+def test_vectors_and_pieces_are_read_one_by_one():
+    """Two vectors and a category of several pieces: statistics of each token's own map."""
+    plan = Recipe("r", (WEIGHED,), vectors=2)
+    learner = Learner(tiny_base(), tiny_concept("red cat"), plan, view_count=2)
+    ids = learner.token.tokenize([learner.prompt("a photo of a {}")])
+    v, pieces = learner.token.positions(ids[0])
+    assert len(v) == 2 and len(pieces) > 1
+    columns = StagePrompts(learner, WEIGHED).columns  # (1, k, n)
+    assert torch.equal(columns[0].nonzero()[:, 0].sort().values, torch.tensor([*v, *pieces]))
+    batch = draw_batch(learner.latents, 1, 4, 1000, step_rng(0, 0, 0))
+    with torch.no_grad(), capture_attention(learner.unet, columns) as capture:
+        found = passed(learner, batch, capture)
+        total = losses(WEIGHED, found).regularizer.total
+        each = [stack_statistics(capture.maps(k)) for k in range(len(v) + len(pieces))]
+    category = mean_statistics(each[2:])
+    torch.testing.assert_close(tuple(found.category), tuple(category))
+    expected = [regularizer(of_one, category, 2.0, 5.0).total for of_one in each[:2]]
+    torch.testing.assert_close(total, sum(expected) / 2)
 
 
 def test_an_unknown_prediction_type_is_refused():

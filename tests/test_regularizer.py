@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from adb_core.regularizer import Statistics, map_statistics, regularizer, stack_statistics
+from adb_core.regularizer import (
+    Statistics,
+    map_statistics,
+    mean_statistics,
+    regularizer,
+    stack_statistics,
+    vectors_regularizer,
+)
 
 
 def in_numpy(maps_v, maps_cat, lambda_mu, lambda_sigma):
@@ -67,6 +74,46 @@ def test_several_tokens_at_once_are_each_token_alone():
     for token in (0, 1):
         alone = stack_statistics([m[..., token] for m in maps])
         torch.testing.assert_close(tuple(both.of(token)), tuple(alone))
+
+
+def test_a_category_of_several_pieces_has_the_mean_of_their_statistics():
+    """Of the pieces' statistics, by hand; those of the mean map are flatter."""
+    maps = torch.tensor([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]], requires_grad=True)
+    pieces = [stack_statistics([m.reshape(1, 2, 2)]) for m in maps]
+    category = mean_statistics(pieces)
+    assert category.mean.shape == (1, 1) and float(category.mean.detach()) == 0.5
+    var = float(category.var.detach())
+    assert var == pytest.approx(1 / 3)  # of each piece, and so of their mean
+    flat = map_statistics(maps.detach().mean(0).reshape(1, 2, 2))
+    assert float(flat.mean) == 0.5 and float(flat.var) == pytest.approx(1 / 6)
+    category.var.sum().backward()
+    assert (maps.grad.abs().sum(1) > 0).all()  # gradient reaches every piece
+    assert mean_statistics(pieces[:1]) is pieces[0]
+    with pytest.raises(ValueError, match="no token"):
+        mean_statistics([])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 3), st.sampled_from(["sum", "mean"]))
+@settings(max_examples=20, deadline=None)
+def test_several_vectors_are_held_to_the_category_one_by_one(seed, count, reduction):
+    rng = np.random.default_rng(seed)
+    maps = rng.random((count + 1, 2, 3, 10)).astype(np.float32)  # tokens, layers, batch, pixels
+    stats = [stack_statistics([torch.from_numpy(m)[:, None] for m in token]) for token in maps]
+    found = vectors_regularizer(stats[:-1], stats[-1], 2.0, 5.0, reduction)
+    each = [in_numpy(v[:, :, None], maps[-1][:, :, None], 2.0, 5.0) for v in maps[:-1]]
+    expected = np.mean(each) / (3 if reduction == "mean" else 1)
+    np.testing.assert_allclose(float(found.total), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_one_vector_is_the_regularizer_to_the_bit_and_two_that_err_to_both_sides_do_not_cancel():
+    v, category = (stack_statistics([torch.rand(2, 3, 10)]) for _ in range(2))
+    one, plain = vectors_regularizer([v], category, 2.0, 5.0), regularizer(v, category, 2.0, 5.0)
+    assert all(torch.equal(a, b) for a, b in zip(one, plain, strict=True))
+    off = torch.full((1, 2), 0.2)
+    sides = [Statistics(category.mean + s * off, category.var) for s in (-1, 1)]
+    assert float(vectors_regularizer(sides, category, 2.0, 0.0).total) > 0.05
+    with pytest.raises(ValueError, match="no vector"):
+        vectors_regularizer([], category, 2.0, 5.0)
 
 
 def test_statistics_are_float32_whatever_comes_in():

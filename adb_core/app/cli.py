@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
+from .commands.evaluation import evaluate
 from .commands.machine import concepts, doctor
-from .commands.study import evaluate
+from .commands.photos import crop_preview
+from .commands.study import app as study
 from .commands.training import demo, train
 
 HELP = """Teach a text-to-image model one new thing from a few pictures: AttnDreamBooth and its \
@@ -29,8 +31,11 @@ with exit code 130.
 """
 
 app = typer_app("adb", no_args_is_help=True, help=HELP)
-for command in (demo, train, generate, attention, evaluate, concepts, doctor):
+for command in (
+    demo, train, crop_preview, generate, attention, evaluate, concepts, doctor,
+):  # fmt: skip
     app.command()(polite(command))
+app.add_typer(study, name="study")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -50,7 +50,8 @@ BaseName = Annotated[
     str,
     option(
         "--base",
-        "tiny (bundled), sd21 (the paper's, downloaded), a hub id, or a diffusers folder.",
+        "tiny (bundled); downloaded: sd15, sd21 (the paper's), sdxl, bk-sdm-v2-small, "
+        "bk-sdm-v2-tiny, or a hub id; or a diffusers folder.",
     ),
 ]
 
@@ -99,6 +100,61 @@ Accumulation = Annotated[
     ),
 ]
 SaveEvery = Annotated[int, option("--save-every", "Steps between two checkpoints.")]
+TierName = Annotated[
+    str,
+    option(
+        "--tier",
+        "How to save memory: auto (the widest that fits into what is free), gpu80, gpu24, gpu16, "
+        "gpu8 or cpu. Where memory runs out all the same, the run goes on one tier down.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    option("--batch", "Samples a step, in every stage; by default the recipe's."),
+]
+Resolution = Annotated[
+    int | None,
+    option(
+        "--resolution",
+        "Pixels a side to train at, by default the model's own; less takes less memory and time.",
+    ),
+]
+Flip = Annotated[
+    bool,
+    option("--flip", "Mirror half of the views: not for what is not symmetric, as a face or text."),
+]
+SaveDtype = Annotated[
+    str,
+    option(
+        "--save-dtype",
+        "Of the weights in OUT/model: float32, or float16 or bfloat16, which take half the disk.",
+    ),
+]
+Tf32 = Annotated[
+    bool | None,
+    option(
+        "--tf32/--no-tf32",
+        "Multiply float32 with TF32's shorter mantissa, on GPUs that have it; by default where "
+        "the tier says so in training, and not in drawing.",
+    ),
+]
+PromptSet = Annotated[
+    str | None,
+    option(
+        "--prompt-set",
+        "Draw these prompts on the way, into OUT/previews: a bundled set, as complex, or a text "
+        "file with one prompt a line, each with one {}.",
+    ),
+]
+PreviewEvery = Annotated[
+    int, option("--preview-every", "Steps between two previews; each stage's last step is one.")
+]
+PreviewSteps = Annotated[
+    int | None, option("--steps", "Sampling steps of a preview; by default the model's own.")
+]
+PreviewGuidance = Annotated[
+    float | None, option("--guidance", "Guidance scale of a preview; by default the model's own.")
+]
 Resume = Annotated[
     bool,
     option(
@@ -114,6 +170,19 @@ Tensorboard = Annotated[
     ),
 ]
 
+# ---------------------------------------------------------------- photos
+
+Crop = Annotated[
+    str,
+    option(
+        "--crop",
+        "random (another square of the photo for each view), center, subject (needs masks), or "
+        "none (the whole photo, with bars).",
+    ),
+]
+Side = Annotated[int, option("--side", "Pixels that the model takes in: 512 for most.")]
+CropsFile = Annotated[Path, option("--out", "The picture to write: one row a photo.")]
+
 # ---------------------------------------------------------------- drawing
 
 Model = Annotated[
@@ -121,7 +190,7 @@ Model = Annotated[
     option(
         "--model",
         "What adb train wrote (its output folder, or the model folder in it), or a base model: "
-        "tiny, sd21, a hub id, a diffusers folder.",
+        "tiny, sd15, sd21, sdxl, bk-sdm-v2-small, bk-sdm-v2-tiny, a hub id, a diffusers folder.",
     ),
 ]
 Prompts = Annotated[
@@ -140,9 +209,16 @@ Words = Annotated[
     list[str] | None,
     option("--word", "Show only this word; may be given several times. All words by default."),
 ]
-Steps = Annotated[int, option("--steps", "Sampling steps a picture.")]
+Steps = Annotated[
+    int | None,
+    option("--steps", "Sampling steps a picture; by default 25 for tiny, 50 for others."),
+]
 Guidance = Annotated[
-    float, option("--guidance", "Classifier-free guidance scale; 1 switches it off.")
+    float | None,
+    option(
+        "--guidance",
+        "Classifier-free guidance scale, 1 switches it off; by default 3 for tiny, 7.5 for others.",
+    ),
 ]
 
 # ---------------------------------------------------------------- what is written and said

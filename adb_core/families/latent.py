@@ -14,8 +14,6 @@ from .. import loading
 from ..loading import BaseModelError
 from ..seam import Posterior
 
-PREDICTIONS = ("epsilon", "v_prediction")
-
 
 class LatentDiffusion:
     """A base model's parts but for its text: see :class:`adb_core.seam.Base`."""
@@ -62,26 +60,6 @@ class LatentDiffusion:
     def fingerprint(self) -> str:
         configs = (self.vae.config, self.unet.config, self.scheduler.config)
         return loading.fingerprint(self.parts.values(), configs)
-
-    # ------------------------------------------------------------ do the parts belong together?
-
-    def check_parts(self) -> None:
-        """Find parts that do not belong together.
-
-        Raises:
-            BaseModelError: a U-Net for other latents, or a noise that is not trained with here.
-        """
-        takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
-        if takes != gives:
-            raise BaseModelError(
-                f"{self.name}: its U-Net takes {takes} channels, its latents have {gives}: "
-                "models for inpainting cannot be personalized, give one for text to image"
-            )
-        if self.prediction_type not in PREDICTIONS:
-            raise BaseModelError(
-                f"{self.name} predicts {self.prediction_type!r}: "
-                f"only models that predict {' or '.join(PREDICTIONS)} can be personalized here"
-            )
 
     def check_words(self, tokenizer: Any, encoder: Any) -> None:
         """Find a tokenizer that is not its text encoder's.

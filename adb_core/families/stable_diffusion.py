@@ -37,6 +37,7 @@ class StableDiffusion(LatentDiffusion):
         Raises:
             BaseModelError: a part is missing, damaged, or not of one family.
         """
+        loading.check_configurations(source.name, loading.load_configurations(source))
         with loading.explained(source):
             from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
             from transformers import CLIPTextModel, CLIPTokenizer
@@ -52,7 +53,6 @@ class StableDiffusion(LatentDiffusion):
         modules = (text_encoder, vae, unet)
         base = cls(source.name, source.revision, tokenizer, *modules, scheduler, device, dtype)
         base.check_words(tokenizer, text_encoder)
-        base.check_parts()
         return base
 
     @property

@@ -54,14 +54,16 @@ class StableDiffusionXL(LatentDiffusion):
         Raises:
             BaseModelError: a part is missing, damaged, or not of one family.
         """
+        found = loading.load_configurations(source)
+        loading.check_configurations(source.name, found)
+        if found.unet.get("addition_embed_type") != "text_time":
+            raise BaseModelError(
+                f"{source.name}: its U-Net reads no pooled state and no sizes, as one of Stable "
+                "Diffusion XL does: download it again, or use 'tiny'"
+            )
         with loading.explained(source):
             from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-            from transformers import (
-                CLIPTextConfig,
-                CLIPTextModel,
-                CLIPTextModelWithProjection,
-                CLIPTokenizer,
-            )
+            from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
             place = source.place
             at: dict[str, Any] = {"revision": source.revision}
@@ -70,10 +72,7 @@ class StableDiffusionXL(LatentDiffusion):
                 for part in ("tokenizer", "tokenizer_2")
             )
             scheduler = DDPMScheduler.from_pretrained(place, subfolder="scheduler", **at)
-            config = CLIPTextConfig.from_pretrained(place, subfolder="text_encoder_2", **at)
-            # XL's own files say 2, with which transformers pools at the largest id of a prompt.
-            # That is the end as long as nobody adds a word; then it would be [V].
-            config.eos_token_id = tokenizers[1].eos_token_id
+        config = pooling_configuration(source, tokenizers[1].eos_token_id)
         read, half = loading.load_weights, {"dtype": dtype}
         first = read(CLIPTextModel, source, "text_encoder", **half)
         second = read(CLIPTextModelWithProjection, source, "text_encoder_2", config=config, **half)
@@ -85,11 +84,15 @@ class StableDiffusionXL(LatentDiffusion):
         zero_empty = loading.load_index(source).get("force_zeros_for_empty_prompt", True)
         parts = (text, vae, unet, scheduler)
         base = cls(source.name, source.revision, *parts, device, dtype, zero_empty)
-        base.check_parts()
+        base.check_vocabularies()
         return base
 
-    def check_parts(self) -> None:
-        super().check_parts()
+    def check_vocabularies(self) -> None:
+        """Find tokenizers that do not belong to their text encoders, or to each other.
+
+        Raises:
+            BaseModelError: one does not.
+        """
         one, other = self.text.tokenizers
         for tokenizer, encoder in zip(*self.text, strict=True):
             self.check_words(tokenizer, encoder)
@@ -97,16 +100,6 @@ class StableDiffusionXL(LatentDiffusion):
             raise BaseModelError(
                 f"{self.name}: its two tokenizers have different words, so one of them is another "
                 "model's: download it again, or use 'tiny'"
-            )
-        if self.unet.config.addition_embed_type != "text_time":
-            raise BaseModelError(
-                f"{self.name}: its U-Net reads no pooled state and no sizes, as one of Stable "
-                "Diffusion XL does: download it again, or use 'tiny'"
-            )
-        if self.vae.config.latents_mean is not None:
-            raise BaseModelError(
-                f"{self.name}: its latents are shifted by latents_mean, which is not done here: "
-                "give a model with the VAE of Stable Diffusion XL"
             )
 
     @property
@@ -181,6 +174,21 @@ class StableDiffusionXL(LatentDiffusion):
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+
+def pooling_configuration(source: Source, end: int) -> Any:
+    """The second encoder's configuration, with the token that its pooled state is taken at.
+
+    XL's own files say 2, with which transformers pools at the largest id of a prompt. That is the
+    end as long as nobody adds a word; then it would be [V].
+    """
+    with loading.explained(source):
+        from transformers import CLIPTextConfig
+
+        at: dict[str, Any] = {"revision": source.revision}
+        config = CLIPTextConfig.from_pretrained(source.place, subfolder="text_encoder_2", **at)
+    config.eos_token_id = end
+    return config
 
 
 @contextmanager

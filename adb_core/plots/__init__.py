@@ -24,6 +24,7 @@ from .figures import (
 )
 from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
+from .shares import attention_stack
 
 __all__ = [
     "CATEGORY_COLOR",
@@ -35,6 +36,7 @@ __all__ = [
     "V_COLOR",
     "alt_text",
     "attention_grid",
+    "attention_stack",
     "by_complexity",
     "complexity_alt",
     "curves_alt",

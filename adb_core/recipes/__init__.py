@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .lora import Lora
 from .others import OTHERS_PAPER, OTHERS_TINY
 from .paper import PAPER
 from .stage import Recipe, Stage, scaled
 from .tiny import TINY
 
-__all__ = ["PRESETS", "RECIPES", "Recipe", "Stage", "recipe", "recipe_table", "scaled"]
+__all__ = ["PRESETS", "RECIPES", "Lora", "Recipe", "Stage", "recipe", "recipe_table", "scaled"]
 
 _PRESETS = {
     preset: {r.name: r for r in rows}

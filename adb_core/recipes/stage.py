@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .lora import Lora
+
 TRAINABLE = ("embedding", "cross_attention", "unet", "key_value")
 EMBEDDING, CROSS_ATTENTION, UNET, _ = ((name,) for name in TRAINABLE)
 JOINT, ROW_AND_KEYS = ("embedding", "unet"), ("embedding", "key_value")
@@ -125,6 +127,8 @@ class Recipe:
             rare token that DreamBooth keeps fixed).
         subject: what ``{}`` in a prompt becomes: "{v} {category}", or "{v}" alone.
         vectors: rows per concept.
+        lora: stages train low-rank adapters of the U-Net's layers in place of the layers; None:
+            the layers themselves.
     """
 
     name: str
@@ -132,6 +136,7 @@ class Recipe:
     init: str = "category"
     subject: str = "{v} {category}"
     vectors: int = 1
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         names = [s.name for s in self.stages]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 CURE = "restore it (git checkout) or make it again: python -m adb_core.pretraining"
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+LFS = b"version https://git-lfs"  # how a file begins that git has not fetched
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either will do
 ONE_ENCODER = {"StableDiffusionPipeline": PARTS}  # pipeline -> the folders of its parts
 
@@ -65,9 +66,14 @@ def _check_tokenizer(folder: Path, cure: str) -> None:
 def _check_module(folder: Path, cure: str) -> None:
     _json(folder / "config.json", cure)
     name = "model" if folder.name.startswith("text_encoder") else "diffusion_pytorch_model"
+    whole, index = folder / f"{name}.safetensors", folder / f"{name}.safetensors.index.json"
+    if index.is_file():  # large weights lie in several files
+        for shard in sorted(set(_json(index, cure).get("weight_map", {}).values())):
+            check_weights(folder / shard, cure)
+        return
     # A variant such as model.fp16.safetensors is a whole set of weights too.
-    files = sorted(folder.glob(f"{name}*.safetensors"))
-    check_weights(files[0] if files else folder / f"{name}.safetensors", cure)
+    others = sorted(folder.glob(f"{name}.*.safetensors"))
+    check_weights(whole if whole.is_file() or not others else others[0], cure)
 
 
 def check_clip_folder(folder: str | Path) -> Path:
@@ -93,6 +99,9 @@ def check_weights(path: Path, cure: str = CURE) -> None:
 
     if not path.is_file():
         raise BadFolder(f"the weights {path} are missing; {cure}")
+    with path.open("rb") as opened:
+        if opened.read(len(LFS)) == LFS:
+            raise BadFolder(f"the weights {path} are a Git LFS pointer: git lfs pull, or {cure}")
     try:
         with safe_open(path, framework="np") as file:
             file.keys()

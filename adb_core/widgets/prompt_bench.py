@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base import Drawable
 from ..generation import generate
+from ..models import drawing_defaults
 from ..pictures import enlarge, side_by_side
 from .panel import Panel, Worker, wide
 
@@ -18,6 +19,7 @@ class PromptBench(Panel):
 
     Args:
         models: name -> Result, SavedResult or base model; prompts for results carry ``{}``.
+        steps, guidance: None is what suits the model (the first one, for guidance).
         category: what ``{}`` becomes in a prompt for a base model, which knows no concept.
     """
 
@@ -25,11 +27,15 @@ class PromptBench(Panel):
         self,
         models: Mapping[str, Drawable],
         prompt: str = "a photo of a {} on the beach",
-        steps: int = 25,
-        guidance: float = 3.0,
+        steps: int | None = None,
+        guidance: float | None = None,
         category: str = "{}",
     ):
         self.models, self.steps, self.category = dict(models), steps, category
+        first = next(iter(self.models.values())).base
+        guidance = (
+            drawing_defaults(first.name, first.side).guidance if guidance is None else guidance
+        )
         self.prompt = wide("Text", "prompt", value=prompt, layout={"width": "640px"})
         self.seed = wide("IntSlider", "seed", min=0, max=99, value=0)
         self.guidance = wide("FloatSlider", "guidance", min=1.0, max=10.0, step=0.5, value=guidance)

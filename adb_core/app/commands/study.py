@@ -1,104 +1,196 @@
-"""``adb evaluate``: the study behind the collection's claims."""
+"""``adb study``: would people prefer it? Make a study, let people vote, count the votes."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from ...system.commands import InputError
-from .. import arguments, options as o
+from ...system.commands import InputError, polite, typer_app
+from .. import options as o, study_options as options
+from ..arguments import check_counts, check_seed, find_concept
 
 if TYPE_CHECKING:
-    from ...study.plan import Plan
+    from ...concept import Concept
+    from ...preference.making import Picture
+
+HELP = """Would people prefer it? A study with people who look at pairs of pictures.
+
+\b
+  adb study new out/study --model out/a --model out/b --raters 6
+  adb study serve out/study      the page in which people vote, on this machine
+  adb study report out/study     what they said, once the last has voted
+  adb study power 0.65           how many votes it takes to see 65 %
+"""
 
 
-def evaluate(
-    out: o.StudyFolder = Path("out/study"),
-    quick: o.Quick = False,
-    recipes: o.Recipes = None,
-    concepts: o.Concepts = None,
-    half: o.HalfName = o.Half.held_out,
-    seeds: o.TrainingSeeds = None,
-    prompts: o.PromptSets = None,
-    per_set: o.PerSet = None,
-    moments: o.Moments = 8,
-    rates: o.Rates = None,
+def new(
+    folder: options.Folder,
+    raters: options.Raters,
+    pictures: options.Pictures = None,
+    model: options.Models = None,
+    prompt: options.Prompts = None,
+    seeds: o.Seeds = [0],
+    concept: options.Concepts = None,
+    pairs: options.Pairs = None,
+    repeats: options.Repeats = 2,
+    catches: options.Catches = 2,
+    steps: o.Steps = 25,
     guidance: o.Guidance = 3.0,
-    base: o.BaseName = "tiny",
-    data: o.DataFolder = None,
     device: o.Device = "auto",
     quiet: o.Quiet = False,
 ) -> None:
-    """Train recipes on concepts, measure them on their way, and compare them.
+    """Make a study: pairs of two recipes' pictures for the same concept, prompt and seed.
 
-    Every finished (recipe, concept, seed) is kept in OUT: after Ctrl-C or a crash the same command
-    goes on, and a second process with the same command shares the work. Writes table.csv,
-    summary.json and figures. Recipes are tuned on the tuning half; the held-out half is for
-    reporting.
-
-    \b
-      adb evaluate --quick
-      adb evaluate --recipes textual_inversion --recipes attndreambooth --seeds 0 --seeds 1
+    The pictures come from folders (--pictures), or are drawn from trained models (--model).
+    Which recipe drew which is written to FOLDER/key.json and opened after the last vote.
     """
-    _use_data(data)
-    arguments.check_seed(*(seeds or ()))
-    arguments.check_counts(moments=moments, per_set=1 if per_set is None else per_set)
-    arguments.check_device(device)
-    arguments.refuse_pickle(base)
-    from ...study.plan import edition
+    from ...preference import making
+    from ...preference.study import Design
 
-    chosen = {"recipes": recipes or (), "concepts": concepts or (), "seeds": seeds or ()}
-    chosen["rates"] = rates or ()
-    plan = edition(quick, half.value.replace("-", "_"), prompts or (), per_set, moments, chosen)
-    _check_out(out)
-    say = (lambda *_: None) if quiet else typer.echo
-    _run(_guided(plan, guidance), base, device, out, say)
-
-
-def _guided(plan: Plan, guidance: float) -> Plan:
-    """The plan with that guidance; an odd number is refused now, not after a training."""
-    from ...generation import Sampling
-
-    return replace(plan, guidance=Sampling(guidance=guidance).guidance)
+    check_seed(*seeds)
+    design = Design(raters, repeats, catches, seeds[0])
+    if pairs is not None:
+        check_counts(pairs=pairs)
+    if bool(pictures) == bool(model):
+        raise InputError("give the pictures either as --pictures FOLDER or as --model FOLDER")
+    making.check_free(folder)
+    if pictures:
+        found = [picture for each in pictures for picture in making.read_pictures(each)]
+    else:
+        found = _drawn(model or [], prompt, seeds, device, not quiet, (steps, guidance))
+    chosen = making.draw_pairs(making.possible_pairs(found), pairs, seeds[0])
+    study = making.new_study(folder, chosen, _photos(chosen, concept or []), design)
+    typer.echo(f"{folder}: {len(study.pairs)} pairs for {raters} raters")
+    typer.echo(f"next: adb study serve {folder}")
 
 
-def _use_data(folder: Path | None) -> None:
-    """Another folder of data, for this process."""
-    if folder is None:
-        return
-    if not folder.is_dir():
-        raise InputError(f"--data {folder} is not a folder: name one that is laid out as data/")
-    os.environ["ADB_DATA"] = str(folder.resolve())
+def _drawn(
+    models: list[Path],
+    prompts: list[str] | None,
+    seeds: list[int],
+    device: str,
+    progress: bool,
+    how: tuple[int, float],
+) -> list[Picture]:
+    """The pictures of trained models."""
+    from ...preference.drawing import draw_pictures
+    from ...system.paths import data_path
+
+    if not prompts:
+        said = json.loads(data_path("prompts", "complex.json").read_text(encoding="utf-8"))
+        prompts = [entry["prompt"] for entry in said["prompts"]]
+    say: Callable[[str], None] = typer.echo
+    sampling = {"steps": how[0], "guidance": how[1], "progress": progress}
+    return draw_pictures(models, prompts, seeds, device=device, say=say, **sampling)
 
 
-def _check_out(out: Path) -> None:
-    from ...system.files import check_writable
+def _photos(pairs: list[tuple[Picture, Picture]], given: list[str]) -> dict[str, Concept]:
+    """The concepts of the pairs: those that were given, then bundled ones of that name."""
+    from ...concept import bundled_concepts
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder: choose another with --out")
-    check_writable(out)
+    concepts = {c.name: c for c in (find_concept(name, None, None) for name in given)}
+    known = {name for half in bundled_concepts().values() for name in half}
+    for name in sorted({one.concept for one, _ in pairs} & known - set(concepts)):
+        concepts[name] = find_concept(name, None, None)
+    return concepts
 
 
-def _run(plan, name: str, device: str, out: Path, say) -> None:
-    """The study, and its report; what is there already is said after Ctrl-C too."""
-    from ... import base
-    from ...study import report
-    from ...study.bench import Bench
-    from ...study.run import run_study
+def serve(
+    folder: options.Folder, host: options.Host = "127.0.0.1", port: options.Port = 8765
+) -> None:
+    """Serve the page in which people vote, until Ctrl-C; every answer is stored at once."""
+    from ...preference.server import LOOPBACK, Session, StudyServer
+    from ...preference.study import load_study
+    from ...preference.votes import Votes
 
-    bench = Bench.load(base.load_base(name, device=device), plan)
-    found = []
-    try:
-        for _, numbers in run_study(bench, out, say):
-            found.append(numbers)
-    except KeyboardInterrupt:
-        say(f"stopped; {len(found)} cells are kept in {out}: the same command goes on")
-        raise
-    summary = report.write_report(found, plan, bench.known, out)
-    for line in report.lines(summary):
+    if not 0 <= port < 65536:
+        raise InputError(f"--port {port} must be from 0 to 65535")
+    study = load_study(folder)
+    with Votes(study) as votes, StudyServer(Session(study, votes), host, port) as server:
+        if host not in LOOPBACK:
+            typer.echo(
+                f"WARNING: {host} lets whoever can reach this machine see the pictures and vote; "
+                "there is no password, and nothing is encrypted",
+                err=True,
+            )
+        typer.echo(f"vote at {server.address} (Ctrl-C ends the server; no vote is lost)")
+        server.serve_forever()
+
+
+def report(
+    folder: options.Folder, close: options.Close = False, csv: options.CsvFile = None
+) -> None:
+    """Say what people preferred, and how sure that is; before the last vote, only who has voted."""
+    from ...preference import report as words
+    from ...preference.analysis import reveal
+    from ...preference.study import load_study
+    from ...preference.votes import Votes
+    from ...system.files import atomic_write_text
+
+    study = load_study(folder)
+    with Votes(study) as votes:
+        if close:
+            votes.seal()
+        key = None if votes.missing() else reveal(study, votes)
+        everything = votes.all()
+        lines = words.progress(study, votes)
+        if key is not None:
+            lines = words.results(study, key, everything)
+    for line in lines:
         typer.echo(line)
-    typer.echo(f"results: {out / 'table.csv'}, {out / 'summary.json'}")
+    if key is None:
+        typer.echo("which recipe is which stays closed until then; --close ends the study now")
+    if csv is not None:
+        atomic_write_text(csv, words.as_csv(study, everything, key))
+        typer.echo(f"{len(everything)} votes: {csv}")
+
+
+def simulate(folder: options.Folder, taste: options.Taste = None, seed: o.Seed = 0) -> None:
+    """Let a program vote in the place of every rater, to try a study and its analysis out.
+
+    It says nothing about people, and the report says so. People cannot vote in the same study.
+    """
+    from ...preference import panel, report as words
+    from ...preference.study import load_study
+    from ...preference.votes import Votes
+
+    check_seed(seed)
+    study = load_study(folder)
+    strengths = _strengths(taste or [])
+    if strengths:
+        utilities = panel.recipe_taste(study, strengths)
+    else:
+        utilities = panel.judge_taste(study)
+    with Votes(study) as votes:
+        count = panel.simulate(study, votes, utilities, panel.Panel(study.design.raters, seed=seed))
+    typer.echo(f"{words.SIMULATED_NOTE}\n{count} trials answered")
+
+
+def _strengths(given: list[str]) -> dict[str, float]:
+    """RECIPE=STRENGTH, several times."""
+    strengths = {}
+    for each in given:
+        name, _, number = each.rpartition("=")
+        try:
+            strengths[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name or not abs(strengths[name]) < 100:
+            raise InputError(f"--taste {each!r}: write RECIPE=STRENGTH, as dreambooth=0.5")
+    return strengths
+
+
+def power(share: options.Share, alpha: options.Alpha = 0.05, wanted: options.Wanted = 0.8) -> None:
+    """How many votes it takes to see that share of them preferring one of two recipes."""
+    from ...preference.report import planned
+
+    typer.echo(planned(share, alpha, wanted))
+
+
+app = typer_app("study", no_args_is_help=True, help=HELP)
+for command in (new, serve, report, simulate, power):
+    app.command()(polite(command))

@@ -1,0 +1,73 @@
+"""The structures of the real models, narrow and random: every recipe, and plain diffusers after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models import short, tiny_concept
+from random_models import LAYERS, STRUCTURES, random_base
+
+from adb_core import learner
+from adb_core.attention import cross_attention_layers
+from adb_core.generation import generate
+from adb_core.personalization import personalize
+from adb_core.recipes import RECIPES, recipe
+from adb_core.result import load_result
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs(kind, name, monkeypatch):
+    monkeypatch.setattr(learner, "PRIOR_COUNT", 2)
+    plan = short(recipe(name, "paper"), steps=1)
+    result = personalize(random_base(kind), tiny_concept(masked=True), plan, view_count=1)
+    assert [r.stage for r in result.history] == [stage.name for stage in plan.stages]
+    for step in result.history:
+        assert np.isfinite(step.loss) and len(step.layers) == LAYERS[kind]
+        assert len(step.v_mean) == LAYERS[kind]  # the statistics of every layer
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_what_is_saved_is_drawn_by_plain_diffusers(kind, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    plan = short(replace(recipe("attndreambooth", "paper"), vectors=2), steps=1)
+    result = personalize(random_base(kind), tiny_concept(), plan, view_count=1)
+    folder = result.save_pretrained(tmp_path / "model")
+    plain = DiffusionPipeline.from_pretrained(folder)
+    plain.set_progress_bar_config(disable=True)
+    how = {"num_inference_steps": 2, "guidance_scale": 7.5, "output_type": "np"}
+    drawn = plain("a <pico> cat", generator=torch.Generator().manual_seed(3), **how).images
+    again = load_result(folder, device="cpu")
+    for model in (result, again):
+        ours = generate(model, "a {}", [3], steps=2, guidance=7.5).images
+        assert np.array_equal(ours, (drawn * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_both_ways_of_reading_attention_agree(kind):
+    """Capture on every layer of the structure: the textbook's softmax, and the fused kernel."""
+    histories = [
+        personalize(
+            random_base(kind),
+            tiny_concept(),
+            short(recipe("without_stage_1", "paper"), steps=1),
+            view_count=1,
+            path=path,
+        ).history
+        for path in ("oracle", "fused")
+    ]
+    for ours, theirs in zip(*histories, strict=True):
+        assert ours.layers == theirs.layers
+        np.testing.assert_allclose(ours.v_mean, theirs.v_mean, rtol=1e-4)
+        np.testing.assert_allclose(ours.grad_norm, theirs.grad_norm, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_the_structure_is_that_of_the_real_model(kind):
+    base = random_base(kind)
+    assert len(cross_attention_layers(base.unet)) == LAYERS[kind]
+    assert (base.unet.mid_block is None) == (kind == "bk-sdm-v2-tiny")
