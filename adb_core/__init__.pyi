@@ -9,7 +9,6 @@ from . import (
     concept as concept,
     concept_token as concept_token,
     drift as drift,
-    embeddings as embeddings,
     encoding as encoding,
     engine as engine,
     explaining as explaining,
@@ -51,6 +50,7 @@ from . import (
     trackers as trackers,
     training as training,
     widgets as widgets,
+    words as words,
 )
 from .attention import capture_attention as capture_attention, selection as selection
 from .base import (

@@ -21,73 +21,12 @@ from torch import Tensor
 from .drift import Drift, Vocabulary, measure_drift
 from .system.files import atomic_write_bytes
 from .system.sharing import shared_copy
+from .words import TokenError, check_length, check_placeholder, check_vectors, piece_ids
+
+__all__ = ["ConceptToken", "Rows", "TokenError", "check_length", "piece_ids"]
 
 if TYPE_CHECKING:
     from .base import Base, TextStates
-
-
-class TokenError(ValueError):
-    """A placeholder, category or prompt that cannot be used; one line with the cure."""
-
-
-def piece_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text without start and end tokens."""
-    return tokenizer(text, add_special_tokens=False).input_ids
-
-
-def check_length(tokenizer: Any, texts: Sequence[str]) -> None:
-    """Find prompts whose end the model would never see.
-
-    Raises:
-        TokenError: one is too long; the message says by how much.
-    """
-    most = tokenizer.model_max_length
-    for text in texts:
-        length = len(tokenizer(text).input_ids)
-        if length > most:
-            raise TokenError(
-                f"prompt of {length} tokens, this model reads {most}: shorten {text!r}"
-            )
-
-
-def is_known(tokenizer: Any, text: str) -> bool:
-    """Whether a text is already a single token of the vocabulary."""
-    vocabulary = tokenizer.get_vocab()
-    return text in vocabulary or text.lower() + "</w>" in vocabulary
-
-
-def swallowed_by(tokenizer: Any, text: str) -> str | None:
-    """A word of the vocabulary that holds ``text``, if there is one.
-
-    The tokenizer cuts added words out of the text before it looks at anything else, so such a
-    placeholder would break that word in every prompt.
-    """
-    words = (w[: -len("</w>")] for w in tokenizer.get_vocab() if w.endswith("</w>"))
-    return min((w for w in words if text.lower() in w), key=len, default=None)
-
-
-def check_placeholder(tokenizer: Any, placeholder: str) -> None:
-    """Find out whether a text can become a new word.
-
-    Raises:
-        TokenError: it has spaces, is a word already, or would cut one apart.
-    """
-    if not placeholder or any(ch.isspace() for ch in placeholder):
-        raise TokenError(
-            f"placeholder {placeholder!r} must be one word without spaces, for example '<v>'"
-        )
-    other = f"choose another, for example '<{placeholder}>'"
-    if is_known(tokenizer, placeholder):
-        raise TokenError(
-            f"placeholder {placeholder!r} is already a word of the vocabulary: {other}"
-        )
-    inside = swallowed_by(tokenizer, placeholder)
-    if inside is not None:
-        raise TokenError(
-            f"placeholder {placeholder!r} is part of the word {inside!r}, "
-            f"which it would cut apart: {other}"
-        )
-
 
 # ---------------------------------------------------------------- the rows in one text encoder
 
@@ -157,7 +96,8 @@ class ConceptToken:
         ids: the rows' token ids; category_ids: the category's.
 
     Raises:
-        TokenError: the placeholder is a word already, or the category or init has no token.
+        TokenError: the placeholder is a word already, the category or init has no token, or the
+            vectors do not fit into a prompt.
     """
 
     def __init__(
@@ -175,6 +115,7 @@ class ConceptToken:
             raise TokenError(
                 f"init {init!r} has no token in this model's vocabulary: use 'category' or a word"
             )
+        check_vectors(base.text.tokenizers[0], vectors, len(self.category_ids))
         self.words = [placeholder] + [f"{placeholder}_{k}" for k in range(1, vectors)]
         encoders = tuple(shared_copy(encoder) for encoder in base.text.encoders)
         self.text = base.text._replace(
@@ -209,7 +150,7 @@ class ConceptToken:
             TokenError: a prompt is too long; the message says by how much.
         """
         texts = [self.expand(p) for p in prompts]
-        check_length(self.tokenizer, texts)
+        check_length(self.tokenizer, texts, len(self.words))
         length = self.tokenizer.model_max_length
         padding = {"padding": "max_length", "max_length": length}
         ids = self.tokenizer(texts, return_tensors="pt", **padding).input_ids
@@ -285,6 +226,36 @@ class ConceptToken:
             k: t.rows.detach().cpu().contiguous() for k, t in zip(keys, self.tables, strict=True)
         }
         atomic_write_bytes(path, save(rows))
+
+    def load(self, path: str | Path) -> None:
+        """Take over the rows of a file that :meth:`save` wrote.
+
+        Raises:
+            TokenError: no such file, a damaged one, or rows of another number or width.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors = load_file(path)
+            keys = tuple(tensors) if len(self.tables) == 1 else ("clip_l", "clip_g")
+            found = [tensors[key] for key in keys]
+        except (SafetensorError, OSError, KeyError) as error:
+            raise TokenError(
+                f"{path} is missing or damaged ({error}): train again, or copy the folder again"
+            ) from error
+        shapes, wanted = (
+            [tuple(rows.shape) for rows in each]
+            for each in (found, [table.rows for table in self.tables])
+        )
+        if shapes != wanted:
+            raise TokenError(
+                f"{path} holds rows of shape {shapes}, this model takes {wanted}: "
+                "give the base model that it was trained on"
+            )
+        for rows, table in zip(found, self.tables, strict=True):
+            table.rows.data.copy_(rows)
+        self.bake()
 
     def drift(self, nearest: int = 5) -> Drift:
         """How far the rows are from where they began; see :func:`adb_core.drift.measure_drift`."""

@@ -78,15 +78,7 @@ class Learner:
         self.token = ConceptToken(
             base, concept.placeholder, concept.category, recipe.init, recipe.vectors
         )
-        for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
-            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
-                self.token.positions(ids) if stage.compares else self.token.own_positions(ids)
-            if not self.parameters(stage):
-                raise TrainingError(
-                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
-                    "let them match layers that it names"
-                )
-        self.masks, self.category_keys = self._targets()
+        self._check_stages()
         self.prior_latents: Tensor | None = None
         self.offload = Offload(base.device)
         choice = (self.options.view_count, self.seed, self.options.augmentation)
@@ -97,10 +89,22 @@ class Learner:
             self.unet.register_to_config(sample_size=self.latents.mean.shape[-1])
         if self.options.channels_last:
             self.unet.to(memory_format=torch.channels_last)
+        self.masks, self.category_keys = self._targets()
+
+    def _check_stages(self) -> None:
+        """A prompt without its words, or a missing mask, is found now, not after an hour."""
+        for stage in self.recipe.stages:
+            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
+                self.token.positions(ids) if stage.compares else self.token.own_positions(ids)
+            if not self.parameters(stage):
+                raise TrainingError(
+                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
+                    "let them match layers that it names"
+                )
+        check_masks(self.concept, self.recipe)
 
     def _targets(self) -> tuple[Tensor | None, Sequence[Tensor]]:
         """What some losses compare with: the views' masks, and the category's keys."""
-        check_masks(self.concept, self.recipe)
         options, masks = self.options, None
         keys: Sequence[Tensor] = ()
         if self.recipe.needs_masks:
@@ -172,9 +176,10 @@ class Learner:
 
     @property
     def idle_parts(self) -> list[torch.nn.Module]:
-        """Modules of the base model that no step of training runs."""
-        used = (self.unet, *self.text.encoders)
-        return [p for p in self.base.parts.values() if not any(p is other for other in used)]
+        """Modules of the base model none of whose weights a step of training uses."""
+        used = {id(p) for part in (self.unet, *self.text.encoders) for p in part.parameters()}
+        parts = self.base.parts.values()
+        return [part for part in parts if used.isdisjoint(map(id, part.parameters()))]
 
     @property
     def wants_prior(self) -> bool:

@@ -22,7 +22,7 @@ from .attention import AttentionCapture
 from .base import Posterior, TextStates
 from .engine import TrainingError
 from .learner import Learner
-from .passes import Batch, Forward
+from .passes import Batch, Forward, joined
 from .recipes import Stage
 from .regularizer import (
     Penalty,
@@ -110,8 +110,8 @@ def forward(
         v=mean_statistics(vectors),
         category=mean_statistics(pieces) if pieces else None,
         vectors=vectors,
-        maps=capture.layers,
-        selection=capture.selection_for(states.tokens)[:, 0],  # (b or 1, k, n)
+        maps={name: joined(columns, count) for name, columns in capture.layers.items()},
+        selection=joined(capture.selection_for(states.tokens)[:, 0], count),  # (b or 1, k, 2)
     )
 
 

@@ -36,7 +36,7 @@ def pixelwise(maps: Iterable[Tensor]) -> Tensor:
 
 def pixelwise_term(passed: Forward) -> Tensor:
     """:func:`pixelwise` of a pass; the weight is ``Stage.pixelwise``."""
-    return pixelwise(passed.pairs())
+    return pixelwise(passed.maps.values())
 
 
 # ---------------------------------------------------------------- total variation
@@ -67,7 +67,7 @@ def variation(maps: Iterable[Tensor]) -> Tensor:
 
 def variation_term(passed: Forward) -> Tensor:
     """:func:`variation` of a pass; the weight is ``Stage.total_variation``."""
-    return variation(passed.pairs())
+    return variation(passed.maps.values())
 
 
 # ---------------------------------------------------------------- the true mask
@@ -90,13 +90,10 @@ def mean_map(maps: Mapping[str, Tensor], side: int = MASK_SIDE) -> Tensor:
     """[V]'s map averaged over heads and over the layers of ``side`` x ``side`` cells, (b, y, x).
 
     Where no layer has that many cells, those that come nearest serve.
-
-    Args:
-        maps: layer -> (b, h, q, v) of [V]'s vectors, which are averaged too.
     """
     sides = {name: grid_size(m.shape[2])[0] for name, m in maps.items()}
     nearest = min(sides.values(), key=lambda have: (abs(have - side), have))
-    chosen = [maps[name].float().mean((1, 3)) for name in maps if sides[name] == nearest]
+    chosen = [maps[name][..., 0].float().mean(1) for name in maps if sides[name] == nearest]
     heat = torch.stack(chosen).mean(0)  # (b, q)
     return heat.unflatten(1, (nearest, -1))
 
@@ -104,7 +101,7 @@ def mean_map(maps: Mapping[str, Tensor], side: int = MASK_SIDE) -> Tensor:
 def masked_term(passed: Forward) -> Tensor:
     """:func:`masked_attention` of a pass; the weight is ``Stage.masked_map``."""
     assert passed.learner is not None and passed.learner.masks is not None
-    heat = mean_map({name: m[..., : passed.count] for name, m in passed.maps.items()})
+    heat = mean_map(passed.maps)
     rows = torch.from_numpy(passed.batch.rows)
     masks = passed.learner.masks[rows].to(heat)[:, None]  # (b, 1, side, side)
     cells = F.adaptive_avg_pool2d(masks, (heat.shape[1], heat.shape[2]))

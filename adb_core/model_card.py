@@ -42,12 +42,22 @@ This folder holds low-rank adapters (LoRA of rank {rank}, alpha {alpha:g}) and t
 word, no model: load them into the base model, in float32 as they were trained or in half precision.
 
 ```python
-pipeline = {kind}.from_pretrained("{base}")
-pipeline.load_textual_inversion("learned_embeds.safetensors")
+from diffusers import {kind}
+from safetensors.torch import load_file
+
+pipeline = {kind}.from_pretrained({base})
+{embedding}
 pipeline.load_lora_weights(".", weight_name="pytorch_lora_weights.safetensors")
-pipeline("{example}")
+pipeline("{example}"{size})
 ```
 """
+# How plain diffusers reads a word's rows, of each encoder.
+ROW = """pipeline.load_textual_inversion(
+    load_file("learned_embeds.safetensors")["{key}"],
+    token="{placeholder}",
+    text_encoder=pipeline.text_encoder{number},
+    tokenizer=pipeline.tokenizer{number},
+)"""
 
 
 def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
@@ -93,14 +103,20 @@ def source_of(name: str) -> str:
 
 def loading_lines(learner: Learner) -> str:
     """How plain diffusers loads adapters."""
-    lora = learner.recipe.lora
+    base, lora = learner.base, learner.recipe.lora
     assert lora is not None
+    source = "data/tiny-sd" if base.name == "tiny" else source_of(base.name)
+    word = learner.concept.placeholder
+    keys = {"": word} if len(base.text.encoders) == 1 else {"": "clip_l", "_2": "clip_g"}
+    rows = [ROW.format(key=key, placeholder=word, number=n) for n, key in keys.items()]
     return ADAPTERS.format(
         rank=lora.rank,
         alpha=lora.alpha,
-        kind=type(learner.base.pipeline()).__name__,
-        base=source_of(learner.base.name),
+        kind=type(base.pipeline()).__name__,
+        base=f'"{source}", revision="{base.revision}"' if base.revision else f'"{source}"',
+        embedding="\n".join(rows),
         example=learner.prompt("a photo of a {} on the beach"),
+        size=f", height={learner.side}, width={learner.side}" if learner.side != base.side else "",
     )
 
 

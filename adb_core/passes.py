@@ -58,8 +58,9 @@ class Forward:
         v, category: (L, b) statistics of their maps, of several tokens the mean of each token's;
             None where they were not read.
         vectors: (L, b) statistics of each vector of [V].
-        maps: layer -> (b, h, q, n), the maps themselves: of [V]'s vectors, then of the category's
-            pieces; selection: (b or 1, k, n), which tokens these are.
+        maps: layer -> (b, h, q, n), the maps themselves: [V]'s first, then the category's; of
+            several tokens the mean of their maps.
+        selection: (b or 1, k, n), which tokens' maps these are.
         learner, states: whose pass it was, and what it read, (b, k, d).
     """
 
@@ -75,15 +76,13 @@ class Forward:
     learner: Learner | None = None
     states: TextStates | None = None
 
-    @property
-    def count(self) -> int:
-        """How many of the read tokens are vectors of [V]."""
-        return max(1, len(self.vectors))
 
-    def pairs(self) -> list[Tensor]:
-        """[V]'s map and the category's, (b, h, q, 2) a layer, each the mean of its tokens'."""
-        n = self.count
-        return [
-            torch.stack([layer[..., :n].mean(-1), layer[..., n:].mean(-1)], -1)
-            for layer in self.maps.values()
-        ]
+def joined(columns: Tensor, count: int) -> Tensor:
+    """(..., n) of ``count`` vectors and the category's pieces -> (..., 2), or (..., 1) without one.
+
+    Where each is a single token nothing is computed.
+    """
+    if columns.shape[-1] <= 2 and count == 1:
+        return columns
+    groups = [g for g in (columns[..., :count], columns[..., count:]) if g.shape[-1]]
+    return torch.stack([group.mean(-1) for group in groups], -1)

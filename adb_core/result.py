@@ -12,7 +12,6 @@ import torch
 from .base import Base, Text, load_base
 from .concept import Concept
 from .concept_token import ConceptToken
-from .embeddings import load_rows
 from .learner import Learner
 from .loading import BaseModelError, quiet
 from .lora import WEIGHTS, load_adapters, merged, save_adapters
@@ -138,9 +137,10 @@ class Result:
     def _marker(self, adapters: bool) -> dict:
         """What :func:`load_result` needs to know beyond the weights."""
         origin = {}
-        if adapters:  # which model they belong to, and what it was loaded in
+        if adapters:  # which model they belong to, what it was loaded in, and the size trained at
             dtype = str(self.base.dtype).removeprefix("torch.")
             origin = {"adapters": True, "base_digest": self.learner.base_digest, "dtype": dtype}
+            origin["latent_side"] = self.unet.config.sample_size
         return {
             **origin,
             "format": 1,
@@ -247,8 +247,10 @@ def load_result(
             f"were trained on, {info['base']}, and give it as base="
         )
     token = ConceptToken(base, info["placeholder"], info["category"], vectors=len(info["words"]))
-    load_rows(Path(folder) / EMBEDDINGS, token)
-    return SavedResult(base, *names, load_adapters(Path(folder) / WEIGHTS, base.unet), token)
+    token.load(Path(folder) / EMBEDDINGS)
+    unet = load_adapters(Path(folder) / WEIGHTS, base.unet)
+    unet.register_to_config(sample_size=info["latent_side"])
+    return SavedResult(base, *names, unet, token)
 
 
 def _origin(folder: str | Path, info: dict, device: str) -> Base:

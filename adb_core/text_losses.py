@@ -181,7 +181,7 @@ def key_lock(passed: Forward) -> Tensor:
     """
     learner, states, selected = passed.learner, passed.states, passed.selection
     assert learner is not None and states is not None and selected is not None
-    v = selected[..., : passed.count].mean(-1, keepdim=True).to(states.tokens)  # (b or 1, k, 1)
+    v = selected[..., :1].to(states.tokens)  # (b or 1, k, 1)
     own = (v * states.tokens).sum(1)  # (b, d)
     with learner.accelerator.autocast():
         keys = [module.to_k(own) for module in cross_attention_layers(learner.unet).values()]

@@ -97,3 +97,47 @@ def test_saved_embedding_is_read_by_plain_diffusers(tmp_path):
         pipeline.tokenizer.convert_tokens_to_ids(["<pico>", "<pico>_1"])
     ]
     torch.testing.assert_close(rows, token.rows.detach())
+
+
+def test_more_vectors_than_a_prompt_holds_are_refused_before_anything_is_copied(monkeypatch):
+    base = tiny_base()
+    most = base.tokenizer.model_max_length - 3  # start, end, and the category
+    monkeypatch.setattr("adb_core.concept_token.shared_copy", lambda *_: pytest.fail("copied"))
+    for vectors in (most + 1, 10**9):
+        with pytest.raises(
+            TokenError, match=f"{vectors} vectors are more than a prompt holds"
+        ) as e:
+            ConceptToken(base, "<pico>", "cat", vectors=vectors)
+        assert f"use at most {most} " in str(e.value) and "\n" not in str(e.value)
+    monkeypatch.undo()
+    token = ConceptToken(base, "<pico>", "cat", vectors=most)
+    assert token.tokenize(["<pico> cat"]).shape == (1, base.tokenizer.model_max_length)
+    with pytest.raises(TokenError, match=f"use fewer than {most} vectors, or shorten"):
+        token.tokenize(["a <pico> cat"])
+
+
+def test_a_word_shares_its_encoder_with_the_base_but_for_the_table():
+    base = tiny_base()
+    token = ConceptToken(base, "<pico>", "cat")
+    shared = {p.data_ptr() for p in base.text_encoder.parameters()}
+    own = [n for n, p in token.text_encoder.named_parameters() if p.data_ptr() not in shared]
+    assert len(own) == 1 and "token_embedding" in own[0]
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_rows_are_read_as_they_were_written(tmp_path, vectors):
+    path = tmp_path / "learned_embeds.safetensors"
+    one, two = (ConceptToken(tiny_base(), "<pico>", "cat", vectors=vectors) for _ in range(2))
+    one.rows.data.normal_()
+    one.bake()
+    one.save(path)
+    two.load(path)
+    assert torch.equal(one.rows, two.rows)
+    ids = one.tokenize(["a <pico> cat"])
+    assert torch.equal(two.encode(ids), one.encode(ids))
+    other = ConceptToken(tiny_base(), "<pico>", "cat", vectors=vectors + 1)
+    with pytest.raises(TokenError, match="rows of shape"):
+        other.load(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(TokenError, match="missing or damaged"):
+        two.load(path)

@@ -1,6 +1,7 @@
 """LoRA: adapters over a base that stays as it is; files that plain diffusers reads."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -177,26 +178,29 @@ def test_gradient_checkpointing_gives_the_same_adapters():
 # ---------------------------------------------------------------- files
 
 
-def plain_pipeline(base, folder):
-    """What a reader of the card gets, without a line of ours."""
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+def plain_pipeline(folder, monkeypatch):
+    """What a reader of the card gets by running its lines, all but the one that draws."""
+    from diffusers import DPMSolverMultistepScheduler
 
-    pipeline = StableDiffusionPipeline.from_pretrained(base)
+    (code,) = re.findall(r"```python\n(.+?)```", (folder / "README.md").read_text(), re.S)
+    assert "adb" not in code
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    exec(code.rsplit("pipeline(", 1)[0], names)
+    pipeline = names["pipeline"]
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
-    pipeline.load_textual_inversion(str(folder / EMBEDDINGS))
-    pipeline.load_lora_weights(folder, weight_name=lora.WEIGHTS)
     return pipeline
 
 
 @pytest.mark.parametrize("vectors", [1, 3])
-def test_plain_diffusers_draws_the_same(tmp_path, vectors):
+def test_plain_diffusers_draws_the_same(tmp_path, vectors, monkeypatch):
     base = folder_of(tiny_base("sd21"), tmp_path / "base")
     # learning rates with which the adapters, and their alpha, are seen in the picture
     stages = tuple(replace(s, lr=0.03, steps=1) for s in PLAN.stages)
     plan = replace(PLAN, vectors=vectors, stages=stages)
     result = personalize(load_base(str(base)), tiny_concept(), plan, view_count=1)
     folder = result.save_pretrained(tmp_path / "model")
-    pipeline = plain_pipeline(base, folder)
+    pipeline = plain_pipeline(folder, monkeypatch)
     loaded = load_result(folder)
 
     # every part computes the same, to the bit
@@ -223,6 +227,56 @@ def test_plain_diffusers_draws_the_same(tmp_path, vectors):
     assert np.abs(again - ours).max() <= 1
 
 
+def test_two_encoders_load_in_plain_diffusers_too(tmp_path, monkeypatch):
+    from two_encoders import two_encoder_base
+
+    base = load_base(str(folder_of(two_encoder_base(), tmp_path / "base")))
+    stages = (replace(PLAN.stages[0], lr=0.1, steps=1), replace(PLAN.stages[2], lr=0.03, steps=1))
+    plan = replace(PLAN, vectors=2, stages=stages, lora=Lora(2, 6.0))
+    result = personalize(base, tiny_concept(), plan, view_count=1)
+    folder = result.save_pretrained(tmp_path / "model")
+    pipeline, loaded = plain_pipeline(folder, monkeypatch), load_result(folder)
+    call = {"num_inference_steps": 1, "guidance_scale": 5.0, "output_type": "latent"}
+    drawn = []
+    for each in (result.pipeline(), loaded.pipeline(), pipeline):
+        generator = torch.Generator().manual_seed(5)
+        drawn.append(each(result.learner.prompt(PROMPT), generator=generator, **call).images)
+    for other in drawn[1:]:
+        torch.testing.assert_close(other, drawn[0], rtol=1e-4, atol=1e-4)
+    base_alone = base.pipeline()(
+        "a photo of a cat", generator=torch.Generator().manual_seed(5), **call
+    )
+    assert (base_alone.images - drawn[0]).abs().max() > 0.01
+
+
+def test_the_bundled_model_from_the_command_line(tmp_path, monkeypatch):
+    from command_line import run as adb
+
+    from adb_core.images import read_image
+    from adb_core.system.paths import data_path
+
+    monkeypatch.chdir(tmp_path)
+    quick = ["--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu"]
+    how = ["--recipe", "attndreambooth_lora", "--lr-scale", "20", "--mixed-precision", "no"]
+    done = adb("train", "--concept", "pico", "--out", "out", *quick, *how)
+    assert done.exit_code == 0, done.output
+    names = {p.name for p in (tmp_path / "out/model").iterdir()}
+    assert names == {"README.md", "adb.json", EMBEDDINGS, lora.WEIGHTS}
+    drawing = ["--model", "out", "--seed", "5", "--steps", "2", "--guidance", "5", "--quiet"]
+    done = adb("generate", PROMPT, *drawing, "--out", "a.png")
+    assert done.exit_code == 0, done.output
+
+    # the card names the bundled model by its place in the repository
+    folder = tmp_path / "out/model"
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card.replace("data/tiny-sd", str(data_path("tiny-sd"))))
+    pipeline = plain_pipeline(folder, monkeypatch)
+    call = {"num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "np"}
+    image = pipeline("a photo of a <pico> cat", generator=torch.Generator().manual_seed(5), **call)
+    ours = read_image(tmp_path / "a.png").astype(int)
+    assert np.abs((image.images[0] * 255).round() - ours).max() <= 1
+
+
 def test_merged_adapters_are_a_whole_model(tmp_path):
     result = personalize(tiny_base("sd21"), tiny_concept(), PLAN, view_count=1)
     before = copies(result.unet)
@@ -246,6 +300,18 @@ def test_a_saved_folder_is_small_and_names_its_base(tmp_path):
     assert (header["unet.r"], header["unet.lora_alpha"]) == (3, 6.0)
     card = (folder / "README.md").read_text()
     assert "load_lora_weights" in card and "rank 3, alpha 6" in card and "- lora" in card
+
+
+def test_adapters_trained_at_another_size_draw_at_it(tmp_path):
+    base = tiny_base()
+    plan = replace(PLAN, stages=tuple(replace(s, steps=1) for s in PLAN.stages))
+    result = personalize(base, tiny_concept(), plan, view_count=1, resolution=16)
+    folder = result.save_pretrained(tmp_path / "m")
+    loaded = load_result(folder, base=base)
+    for each, side in ((result, 16), (loaded, 16), (base, 32)):
+        prompt = "a cat" if each is base else PROMPT
+        assert generate(each, prompt, steps=1).images.shape[1:3] == (side, side)
+    assert "height=16, width=16)" in (folder / "README.md").read_text()
 
 
 def test_a_loaded_result_shares_its_base(tmp_path):

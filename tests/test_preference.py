@@ -216,6 +216,9 @@ def test_votes_are_counted_for_the_recipe_that_was_chosen(tmp_path):
         if t.kind == MAIN
     )
     assert only.won.hits == 16 + by_eve
+    value, low, high = only.wider
+    assert value == only.won.value and low < only.won.low  # Eve is not like Ada and Bob
+    assert 0 < low < value < high < 1
     assert only.adjusted == pytest.approx(min(1, 3 * only.p))  # three questions, equal p
     watched = care(made, everything)
     assert watched.consistent[:2] == (12, 18)  # Eve's second look is at the other picture

@@ -19,7 +19,8 @@ from command_line import run
 from studies import study
 
 from adb_core.preference.analysis import compare, reveal
-from adb_core.preference.server import MOST_BYTES, Session, StudyServer
+from adb_core.preference.server import MOST_BYTES, StudyServer
+from adb_core.preference.session import Session
 from adb_core.preference.study import PICTURES, QUESTIONS, Design, load_study
 from adb_core.preference.votes import FILE, Votes
 
@@ -145,6 +146,20 @@ def test_only_loopback_is_the_default(served):
         assert server.server_address[0] == "127.0.0.1" and not server.is_open
     with StudyServer(Session(made, votes), "0.0.0.0") as server:
         assert server.is_open
+
+
+def test_an_open_host_is_warned_of(tmp_path, monkeypatch):
+    study(tmp_path / "study")
+
+    def stopped(server):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyServer, "serve_forever", stopped)
+    alone = run("study", "serve", tmp_path / "study", "--port", 0)
+    opened = run("study", "serve", tmp_path / "study", "--port", 0, "--host", "0.0.0.0")
+    assert alone.exit_code == opened.exit_code == 130
+    assert "WARNING" not in alone.output and "vote at http://127.0.0.1:" in alone.output
+    assert "WARNING: 0.0.0.0 lets whoever can reach this machine" in opened.output
 
 
 # ---------------------------------------------------------------- kills

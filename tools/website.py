@@ -35,9 +35,11 @@ from adb_core.system.files import atomic_save_pretrained  # noqa: E402
 SETTINGS = Path(__file__).resolve().parent / "website"
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+EXTRA = "_extra"  # what Sphinx copies into the site as it is
 ALTS = "alternative-texts.json"  # digest of a picture -> what it shows; conf.py reads it
 
 LINK = re.compile(r"(?<=\]\()[^()\s]+(?=\))|(?<=\]: )\S+$", re.MULTILINE)
+RAW_IMAGE = re.compile(r"<(?:img|source)\b[^>]*?\bsrc=[\"']([^\"'\s]+)[\"']")
 OUTSIDE_IMAGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)\s]*\)")
 NO_BADGE = re.compile(r"^\*Colab: this copy has no public address yet.*\*\n\n", re.MULTILINE)
 IDEA = re.compile(r"^\| \[[^\]]*\]\((notebooks/[^)]*\.ipynb)\) \| (\D.*) \|$", re.MULTILINE)
@@ -55,11 +57,20 @@ def note(shown: str) -> str | None:
     return f'<p class="widget-note">A widget, where the notebook runs{name}</p>'
 
 
+def inlined(kind: str, data: str, alt: str) -> str:
+    """A picture of a kind that Sphinx does not know, as WebP, in the page itself."""
+    return f'<img alt="{html.escape(alt)}" src="data:{kind};base64,{"".join(data.split())}">'
+
+
 def still(output) -> object | None:
     """An output as it can be shown without a kernel: pictures stay, widgets become a note."""
     data = output.get("data", {})
-    if any(kind.startswith("image/") for kind in data):
-        output.data = {kind: v for kind, v in data.items() if kind.startswith("image/")}
+    images = {kind: v for kind, v in data.items() if kind.startswith("image/")}
+    if "image/webp" in images:
+        alt = output.metadata.get("image/webp", {}).get("alt", "a picture that moves")
+        output.data = {"text/html": inlined("image/webp", images["image/webp"], alt)}
+    elif images:
+        output.data = images
     elif WIDGET in data:
         words = note(data.get("text/plain", ""))
         if words is None:
@@ -103,8 +114,18 @@ def plain_links(text: str) -> str:
 
 def links(text: str, page: str) -> list[tuple[str, str]]:
     """(as written, path from the repository's top) of each link to a file that is there."""
+    return local(LINK.findall(text), page)
+
+
+def raw_images(text: str, page: str) -> list[tuple[str, str]]:
+    """The same of pictures that a page shows by plain HTML."""
+    return local(RAW_IMAGE.findall(text), page)
+
+
+def local(addresses: list[str], page: str) -> list[tuple[str, str]]:
+    """Those of a page's addresses that are files or folders of the repository."""
     found = []
-    for written in LINK.findall(text):
+    for written in addresses:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), written.split("#")[0]))
         if "://" in written or path.startswith("..") or path == ".":
             continue
@@ -162,6 +183,8 @@ def first_heading(path: Path) -> str:
 def lay_out(source: Path) -> list[str]:
     """Fill Sphinx's source folder with README, the notebooks and all that they link to.
 
+    A picture in plain HTML is none of Sphinx's business: it gets its place in the site as it is.
+
     Returns:
         the paths of the pages and files, from the repository's top.
     """
@@ -187,7 +210,11 @@ def lay_out(source: Path) -> list[str]:
             shutil.copyfile(ROOT / page, target)
             continue
         target.write_text(text, encoding="utf-8")
+        for _, path in raw_images(words, page):
+            (source / EXTRA / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, source / EXTRA / path)
         queue += [path for _, path in links(words, page)]
+    (source / EXTRA).mkdir(exist_ok=True)
     (source / ALTS).write_text(json.dumps(texts), encoding="utf-8")
     pages = sorted(p[:-3] for p in carried if p.endswith(".md") and p != "README.md")
     first = index((source / "README.md").read_text(encoding="utf-8"))

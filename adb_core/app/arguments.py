@@ -86,11 +86,11 @@ def with_batch(plan: Recipe, batch: int | None) -> Recipe:
     return replace(plan, stages=tuple(replace(s, batch_size=batch) for s in plan.stages))
 
 
-def augmentation(flip: bool) -> Augmentation:
-    """How views differ from the photos."""
+def augmentation(crop: str, flip: bool) -> Augmentation:
+    """How views differ from the photos; a photo that was cut once is seen whole in every view."""
     from ..images import Augmentation
 
-    return Augmentation(flip=flip)
+    return Augmentation(flip=flip) if crop == "random" else Augmentation(crop=1.0, flip=flip)
 
 
 def check_resolution(side: int | None) -> None:

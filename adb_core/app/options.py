@@ -221,6 +221,10 @@ Guidance = Annotated[
     ),
 ]
 
+Pictures = Annotated[
+    int, option("--batch", "Pictures at once; fewer take less memory, and little more time.")
+]
+
 # ---------------------------------------------------------------- what is written and said
 
 RunFolder = Annotated[

@@ -148,13 +148,15 @@ def _wider(table: np.ndarray, i: int, j: int) -> tuple[float, float, float]:
     two = table[:, :, [i, j]][..., [i, j]]  # (r, c, 2, 2)
     two = two[two.any((1, 2, 3))][:, two.any((0, 2, 3))]  # those who met this pair
 
-    def share_of(tables: np.ndarray) -> np.ndarray:
-        first, second = tables[..., 0, 1], tables[..., 1, 0]
-        return ((first + 1e-9) / (first + second + 2e-9))[..., None]  # a draw may hold no vote
+    def logit(tables: np.ndarray) -> np.ndarray:
+        """Of the first's share; half a vote for each side, since a draw may hold none."""
+        return np.log((tables[..., 0, 1] + 0.5) / (tables[..., 1, 0] + 0.5))[..., None]
 
-    got = two_way_bootstrap(two, share_of)
-    value, low, high = (float(ends[0]) for ends in got[:3])
-    return (value, max(0.0, low), min(1.0, high)) if got.freedom else (value, np.nan, np.nan)
+    got = two_way_bootstrap(two, logit)
+    first, second = two[..., 0, 1].sum(), two[..., 1, 0].sum()
+    low, high = (1 / (1 + np.exp(-float(end[0]))) for end in (got.low, got.high))
+    ends = (low, high) if got.freedom else (np.nan, np.nan)
+    return float(first / (first + second)), *ends
 
 
 def order(study: Study, key: Key, votes: Sequence[Vote], question: str) -> Order:

@@ -39,6 +39,15 @@ def results(study: Study, key: Key, votes: Sequence[Vote]) -> list[str]:
     if not votes:
         return [*lines, "no votes: there is nothing to say"]
     comparisons = compare(study, key, votes)
+    raters = len({v.rater for v in votes})
+    lines += [
+        f"{raters} raters, {len(study.photos)} concepts, {len(study.pairs)} pairs. The first "
+        "interval and p take every vote as independent; the second",
+        "interval allows for other raters and other concepts, and is the one to trust where they "
+        "differ.",
+        f"Holm's correction is for all {len(comparisons)} comparisons.",
+        "",
+    ]
     for question, words in QUESTIONS.items():
         lines.append(words)
         lines += [_compared(c) for c in comparisons if c.question == question]

@@ -17,52 +17,13 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
 
-from .study import PHOTOS, PICTURES, QUESTIONS, Study, StudyError
-from .trials import trials_of
-from .votes import Votes
+from .session import Session
+from .study import StudyError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES = 65_536  # of a request's body
 MOST_SECONDS = 30  # that a connection may stay silent
 POLICY = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-
-class Session:
-    """What raters may ask of a study, without HTTP; a widget can use it as well."""
-
-    def __init__(self, study: Study, votes: Votes):
-        self.study, self.votes = study, votes
-        names = {file for pair in study.pairs for file in (pair.a, pair.b)}
-        self.files = {f"{PICTURES}/{name}" for name in names}
-        self.files |= {f"{PHOTOS}/{name}" for files in study.photos.values() for name in files}
-
-    def enroll(self, name: str, code: str = "") -> dict:
-        """{"code": ..., "next": the first trial}."""
-        code = self.votes.enroll(name, code)
-        return {"code": code, "next": self.trial(code)}
-
-    def trial(self, code: str) -> dict | None:
-        """The next trial of whoever has this code; None after the last."""
-        rater = self.votes.rater(code)
-        trials, done = trials_of(self.study, rater), self.votes.done(rater)
-        for trial in trials:
-            if trial.number not in done:
-                return {
-                    "number": trial.number,
-                    "done": len(done),
-                    "of": len(trials),
-                    "text": trial.pair.text,
-                    "left": f"{PICTURES}/{trial.left}",
-                    "right": f"{PICTURES}/{trial.right}",
-                    "photos": [f"{PHOTOS}/{f}" for f in self.study.photos[trial.pair.concept]],
-                    "questions": QUESTIONS,
-                }
-        return None
-
-    def vote(self, code: str, number: int, answers: dict, milliseconds: int) -> dict:
-        """Stores the answers, then hands out the next trial."""
-        self.votes.add(self.votes.rater(code), number, answers, milliseconds)
-        return {"stored": number, "next": self.trial(code)}
 
 
 def asked(session: Session, path: str, body: dict) -> dict:

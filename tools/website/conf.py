@@ -19,6 +19,7 @@ myst_heading_anchors = 4
 # A model card may begin at the second level; `text` in a fence is no language.
 suppress_warnings = ["myst.header"]
 
+exclude_patterns = ["_extra"]
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -37,5 +38,11 @@ def describe_pictures(app, doctree) -> None:
             image["alt"] = text
 
 
+def take_as_it_is(app, config) -> None:
+    """Pictures that pages show by plain HTML lie in the site where they lie in the repository."""
+    config.html_extra_path = [str(Path(app.srcdir) / "_extra")]
+
+
 def setup(app) -> None:
+    app.connect("config-inited", take_as_it_is)
     app.connect("doctree-read", describe_pictures)

@@ -47,6 +47,12 @@ def new(
 
     The pictures come from folders (--pictures), or are drawn from trained models (--model).
     Which recipe drew which is written to FOLDER/key.json and opened after the last vote.
+
+    A folder of pictures says in manifest.json what they are:
+
+    \b
+      {"recipe": "dreambooth", "pictures": [
+        {"file": "0.png", "concept": "pico", "prompt": "a photo of a {}", "seed": 0}]}
     """
     from ...preference import making
     from ...preference.study import Design
@@ -103,7 +109,8 @@ def serve(
     folder: options.Folder, host: options.Host = "127.0.0.1", port: options.Port = 8765
 ) -> None:
     """Serve the page in which people vote, until Ctrl-C; every answer is stored at once."""
-    from ...preference.server import LOOPBACK, Session, StudyServer
+    from ...preference.server import LOOPBACK, StudyServer
+    from ...preference.session import Session
     from ...preference.study import load_study
     from ...preference.votes import Votes
 

@@ -68,6 +68,7 @@ def train(
     batch: o.BatchSize = None,
     resolution: o.Resolution = None,
     views: o.Views = 16,
+    crop: o.Crop = "random",
     flip: o.Flip = False,
     accumulation: o.Accumulation = 1,
     save_every: o.SaveEvery = 50,
@@ -105,13 +106,15 @@ def prepared(asked: SimpleNamespace) -> Training:
     arguments.refuse_pickle(asked.base)
     prompts = () if asked.prompt_set is None else read_prompts(asked.prompt_set)
     pictures = arguments.find_concept(asked.concept, asked.category, asked.placeholder)
+    pictures = pictures.cropped(asked.crop)
     arguments.check_folder(asked.out, asked.resume)
     drawing = asked.seed, asked.steps, asked.guidance
     previews = Previews(prompts, asked.out / "previews", asked.preview_every, *drawing)
     machine = Machine(**{f.name: getattr(asked, f.name) for f in fields(Machine)})
     kept = ("seed", "out", "resume", "accumulation", "save_every", "resolution")
     options = {name: getattr(asked, name) for name in kept}
-    options |= {"view_count": asked.views, "augmentation": arguments.augmentation(asked.flip)}
+    augmentation = arguments.augmentation(asked.crop, asked.flip)
+    options |= {"view_count": asked.views, "augmentation": augmentation}
     return Training(pictures, plan, machine, options, previews, asked.save_dtype)
 
 
@@ -159,7 +162,8 @@ class Training:
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
         before = _written(out / CHECKPOINT)
         try:
-            self._train(loaded, accelerator, say, free)
+            with engine.lost_process(accelerator):
+                self._train(loaded, accelerator, say, free)
         except KeyboardInterrupt:
             after = _written(out / CHECKPOINT)
             saved = after is not None and (self.options["resume"] or after != before)
