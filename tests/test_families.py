@@ -23,7 +23,7 @@ from adb_core.result import load_result
 def test_every_recipe_runs(kind, name, monkeypatch):
     monkeypatch.setattr(learner, "PRIOR_COUNT", 2)
     plan = short(recipe(name, "paper"), steps=1)
-    result = personalize(random_base(kind), tiny_concept(), plan, view_count=1)
+    result = personalize(random_base(kind), tiny_concept(masked=True), plan, view_count=1)
     assert [r.stage for r in result.history] == [stage.name for stage in plan.stages]
     for step in result.history:
         assert np.isfinite(step.loss) and len(step.layers) == LAYERS[kind]
