@@ -31,6 +31,7 @@ from . import (
     records as records,
     regularizer as regularizer,
     result as result,
+    sampling as sampling,
     seam as seam,
     system as system,
     teaching as teaching,

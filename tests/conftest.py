@@ -1,10 +1,13 @@
 """Skips tests whose machine this is not (markers: pyproject.toml), and keeps tests apart."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the real hub for anything
 
 ROOT = Path(__file__).resolve().parent.parent
 # The weights, judge, concepts and prompts of the world that is drawn now; laid out as data/.

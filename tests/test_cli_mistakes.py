@@ -279,7 +279,7 @@ BAD = {
     "infinite guidance": (
         None,
         ["generate", "a cat", "--guidance", "inf", "--out", "new/a.png", "--device", "cpu"],
-        "finite, got 25, 8 and inf",
+        "finite, got guidance inf, batch 8",
     ),
     "too many sampling steps": (
         None,

@@ -26,7 +26,7 @@ LAYERS = (
     ("__main__", "app", "widgets", "teaching"),
     ("plots",),
     ("generation", "recording", "metrics", "personalization"),
-    ("result", "model_card"),
+    ("sampling", "result", "model_card"),
     ("training",),
     ("checkpoint", "learner", "losses", "records", "options", "engine"),
     ("recipes", "regularizer", "attention", "maps", "concept_token", "drift", "judges"),
