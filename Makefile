@@ -2,15 +2,18 @@
 # make lab     JupyterLab on the notebooks
 # make test    the checks, the tests, then the notebooks   (make test ARGS="-m slow" for others)
 # make check   what tools see without running anything: ruff, mypy, the house's rules
+# make test-oldest the core's tests with the oldest versions that are promised, in .venv-oldest
+# make gpu     what a CUDA device computes, how fast, and in how much memory
 # make notebooks   build and execute the notebooks, store what they print
 # make address URL=https://github.com/OWNER/NAME   for the Colab badges of your copy
+# make site        the executed notebooks as web pages, under out/site/; nothing is run
 # make browser     Chromium for the browser test, on Debian and Ubuntu
 #
 # All of them first make .venv, once. Another Python: make PYTHON=python3.11 demo
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab check test notebooks address browser clean
+.PHONY: help setup demo lab check test test-oldest gpu notebooks address site browser clean
 
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && echo "$$p" && break; done),python3)
@@ -42,11 +45,20 @@ ifeq ($(ARGS),)
 	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
 endif
 
+test-oldest: setup
+	@$(VENV_PYTHON) tools/oldest.py $(ARGS)
+
+gpu: setup
+	@$(VENV_PYTHON) benchmarks/gpu.py $(ARGS)
+
 notebooks: setup
 	@$(VENV_PYTHON) tools/notebooks.py run $(ARGS)
 
 address: setup
 	@$(VENV_PYTHON) tools/notebooks.py address $(URL)
+
+site: setup
+	@$(VENV_PYTHON) tools/website.py $(ARGS)
 
 browser:
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || \

@@ -36,11 +36,12 @@ _NAMES = {
     "metrics": "Interval bootstrap evaluate_result",
     "options": "RunOptions",
     "personalization": "Run personalize",
-    "recipes": "RECIPES Recipe Stage recipe recipe_table scaled",
+    "recipes": "Lora RECIPES Recipe Stage recipe recipe_table scaled",
     "recording": "Recording record",
     "records": "StepRecord",
     "regularizer": "map_statistics stack_statistics",
     "result": "Result SavedResult load_result",
+    "shares": "attention_shares",
     "system.paths": "data_dir data_path",
     "training": "train_stage",
 }

@@ -4,39 +4,52 @@ from . import (
     app as app,
     attention as attention,
     base as base,
+    captions as captions,
     checkpoint as checkpoint,
     concept as concept,
     concept_token as concept_token,
     drift as drift,
+    embeddings as embeddings,
+    encoding as encoding,
     engine as engine,
     explaining as explaining,
+    fallback as fallback,
     families as families,
     generation as generation,
     images as images,
     judges as judges,
     learner as learner,
     loading as loading,
+    lora as lora,
     losses as losses,
     maps as maps,
     metrics as metrics,
     model_card as model_card,
     models as models,
+    offload as offload,
+    optimizers as optimizers,
     options as options,
     personalization as personalization,
+    photos as photos,
     pictures as pictures,
     plots as plots,
+    preference as preference,
     pretraining as pretraining,
     recipes as recipes,
     recording as recording,
     records as records,
     regularizer as regularizer,
+    reports as reports,
     result as result,
     sampling as sampling,
     seam as seam,
+    shares as shares,
     system as system,
     teaching as teaching,
+    tiers as tiers,
     tinymodel as tinymodel,
     toyworld as toyworld,
+    trackers as trackers,
     training as training,
     widgets as widgets,
 )
@@ -78,6 +91,7 @@ from .options import RunOptions as RunOptions
 from .personalization import Run as Run, personalize as personalize
 from .recipes import (
     RECIPES as RECIPES,
+    Lora as Lora,
     Recipe as Recipe,
     Stage as Stage,
     recipe as recipe,
@@ -88,6 +102,7 @@ from .recording import Recording as Recording, record as record
 from .records import StepRecord as StepRecord
 from .regularizer import map_statistics as map_statistics, stack_statistics as stack_statistics
 from .result import Result as Result, SavedResult as SavedResult, load_result as load_result
+from .shares import attention_shares as attention_shares
 from .system.paths import data_dir as data_dir, data_path as data_path
 from .training import train_stage as train_stage
 

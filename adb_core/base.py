@@ -14,6 +14,7 @@ from .loading import BaseModelError, Source
 from .seam import Base, Drawable, Posterior, Text, TextStates
 from .system.company import mind_company
 from .system.devices import pick_device
+from .system.heap import keep_heap
 
 __all__ = [
     "FAMILIES",
@@ -53,6 +54,7 @@ def load_base(
     except ValueError as error:
         raise BaseModelError(str(error)) from error
     mind_company()
+    keep_heap()
     kinds = {kind: family.FOLDERS for kind, family in FAMILIES.items()}
     source = loading.find_source(name, revision, kinds)
     kind = loading.check_kind(name, loading.load_index(source).get("_class_name"), kinds)

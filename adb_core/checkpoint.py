@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .concept import Concept
-from .learner import PRIOR_COUNT, Learner, make_optimizer
+from .learner import PRIOR_COUNT, Learner
+from .optimizers import kind_of, make_optimizer
 from .options import RunOptions
 from .recipes import Recipe, Stage
 from .records import StepRecord, read_history
@@ -55,8 +56,10 @@ def identity(
     """What a checkpoint must agree on with the run that wants it: short hashes, or plain words."""
 
     pictures = [str(i.shape).encode() + i.tobytes() for i in concept.images]
-    words = [concept.placeholder, concept.category]
+    words = [concept.placeholder, concept.category, *(c or "" for c in concept.captions)]
     views = [options.view_count, asdict(options.augmentation), options.seed]
+    if options.resolution is not None:
+        views.append(options.resolution)
     return {
         "concept": fingerprint([*words, *pictures], separator=b"\0")[:16],
         "recipe": json_fingerprint([asdict(recipe), views])[:16],
@@ -115,21 +118,21 @@ def _running(learner: Learner, progress: Progress) -> Stage | None:
 def _moments(
     learner: Learner, stage: Stage | None, optimizer: torch.optim.AdamW | None
 ) -> dict[str, Tensor]:
-    """AdamW's state as flat names: "adam.<parameter>.<exp_avg | exp_avg_sq | step>"."""
+    """The optimizer's state as flat names: "adam.<parameter>.<exp_avg | exp_avg_sq | step>"."""
     if optimizer is None or stage is None:
         return {}
     return {
-        f"adam.{name}.{key}": value
+        f"adam.{name}.{key}": torch.as_tensor(value)  # 8-bit Adam counts its steps by an integer
         for name, p in learner.parameters(stage).items()
         for key, value in optimizer.state.get(p, {}).items()
     }
 
 
-def _shapes(learner: Learner, progress: Progress) -> dict[str, torch.Size]:
-    """What a checkpoint at that progress must hold."""
+def _shapes(learner: Learner, progress: Progress, kind: str) -> dict[str, torch.Size]:
+    """What a checkpoint at that progress must hold; 8-bit moments have shapes of their own."""
     shapes = {name: tensor.shape for name, tensor in _trained(learner, progress).items()}
     stage = _running(learner, progress)
-    if stage is not None:
+    if stage is not None and kind == "adamw":
         for name, p in learner.parameters(stage).items():
             for key in MOMENTS:
                 shapes[f"adam.{name}.{key}"] = torch.Size() if key == "step" else p.shape
@@ -164,6 +167,8 @@ def save_checkpoint(
         "identity": identity_of(learner),
         "recipe": learner.recipe.name,
         "scaler": scaler or {},
+        "optimizer": "adamw" if optimizer is None else kind_of(optimizer),
+        "tier": learner.options.tier,
     }
     tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
@@ -227,7 +232,8 @@ def load_checkpoint(
     check_identity(path, header, identity_of(learner))
     progress = Progress(**header["progress"])
     with safe_open(str(path), "pt") as file:
-        _check_shapes(path, file, _shapes(learner, progress))
+        kind = header.get("optimizer", "adamw")
+        _check_shapes(path, file, _shapes(learner, progress, kind))
         for name, target in _trained(learner, progress).items():
             target.copy_(file.get_tensor(name))
         learner.token.bake()
@@ -236,16 +242,31 @@ def load_checkpoint(
         stage = _running(learner, progress)
         if stage is None:
             return progress, None
-        optimizer = make_optimizer(learner, stage)
-        fused = optimizer.defaults["fused"]
+        optimizer = make_optimizer(learner, stage, kind)
         for name, parameter in learner.parameters(stage).items():
-            state = {key: file.get_tensor(f"adam.{name}.{key}") for key in MOMENTS}
-            # fused kernels want the count of steps on their device, the others on the CPU
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device) if fused or key != "step" else value
-                for key, value in state.items()
-            }
+            optimizer.state[parameter] = _state(file, f"adam.{name}.", parameter, optimizer)
     return progress, optimizer
+
+
+def _state(
+    file: Any, prefix: str, parameter: Tensor, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """One parameter's part of the optimizer's state."""
+    state = {
+        n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)
+    }
+    if kind_of(optimizer) != "adamw":
+        step = int(state.pop("step"))
+        return {key: value.to(parameter.device) for key, value in state.items()} | {"step": step}
+    # fused kernels want the count of steps on their device, the others on the CPU, and all of
+    # them the moments in the parameter's own memory format
+    where = parameter.device if optimizer.defaults["fused"] else torch.device("cpu")
+    moments = {
+        key: torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(state[key])
+        for key in MOMENTS
+        if key != "step"
+    }
+    return moments | {"step": state["step"].to(where)}
 
 
 def _check_shapes(path: str | Path, file: Any, shapes: dict[str, torch.Size]) -> None:

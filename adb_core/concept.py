@@ -6,12 +6,14 @@ Axes: n images.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from .captions import METADATA, read_captions
 from .images import IMAGE_TYPES, ConceptError, read_image, read_mask, view
+from .photos import cut, square
 from .system.paths import data_path
 
 
@@ -27,6 +29,9 @@ class Concept:
         masks: n bool (h, w) arrays of the subject, or empty if unknown.
         skipped: (file name, reason) of files in the folder that were not used.
         info: the rest of ``concept.json``, if there was one.
+        files: names of the pictures' files, or empty.
+        captions: a training prompt for each picture, with ``{}`` for the concept, that is used in
+            place of the recipe's; None where it has none. Empty if no picture has one.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Concept:
     masks: tuple[np.ndarray, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     info: dict = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    captions: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -52,6 +59,11 @@ class Concept:
                 f"concept {self.name!r} has no category: "
                 "name what it is, for example 'cat' or 'toy'"
             )
+        if len(self.captions) not in (0, len(self.images)):
+            raise ConceptError(
+                f"concept {self.name!r} has {len(self.images)} images and {len(self.captions)} "
+                "captions: give one for each, None where there is none"
+            )
 
     @classmethod
     def from_folder(
@@ -59,10 +71,13 @@ class Concept:
     ) -> Concept:
         """Read a concept from a folder of images.
 
-        ``concept.json``, if there is one, gives what the arguments leave out.
+        ``concept.json``, if there is one, gives what the arguments leave out. A text file beside a
+        picture (``a.txt`` of ``a.jpg``), or its line in ``metadata.jsonl`` ("file_name", "text"),
+        is its caption.
 
         Raises:
-            ConceptError: no folder, no usable image, an unreadable one, or no category.
+            ConceptError: no folder, no usable image, an unreadable one, no category, or a caption
+                that does not name the concept.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -86,7 +101,11 @@ class Concept:
             placeholder = info.get("placeholder", f"<{'-'.join(name.lower().split())}>")
         images = tuple(read_image(f) for f in files)
         masks = _read_masks(folder, files, images, info)
-        return cls(name, images, placeholder, category, masks, tuple(skipped), info)
+        names = tuple(file.name for file in files)
+        captions = read_captions(files, (f"{placeholder} {category}", placeholder))
+        return cls(
+            name, images, placeholder, category, masks, tuple(skipped), info, names, captions
+        )
 
     @classmethod
     def bundled(cls, name: str) -> Concept:
@@ -101,6 +120,27 @@ class Concept:
                 f"unknown concept {name!r}: choose one of {', '.join(known)}, or give a folder"
             )
         return cls.from_folder(data_path("concepts", name))
+
+    def cropped(self, how: str) -> Concept:
+        """The concept with every picture cut once and for all, see :func:`adb_core.photos.square`.
+
+        Args:
+            how: "center", "subject" (which needs masks), "none" (the whole picture, with bars), or
+                "random", which leaves the pictures as they are: each view is another square.
+
+        Raises:
+            ConceptError: an unknown way, or "subject" without masks.
+        """
+        masks = self.masks or (None,) * len(self.images)
+        pairs = list(zip(self.images, masks, strict=True))
+        parts = [square(image.shape, how, mask) for image, mask in pairs]
+        if how == "random":
+            return self
+        return replace(
+            self,
+            images=tuple(cut(image, p) for image, p in zip(self.images, parts, strict=True)),
+            masks=tuple(cut(mask, p) for mask, p in zip(self.masks, parts, strict=False)),
+        )
 
     def squares(self, side: int) -> np.ndarray:
         """All images cropped to their middle square and resized, uint8 (n, side, side, 3)."""
@@ -165,11 +205,14 @@ def _read_masks(
 def _sort_files(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     """Image files in name order, and what is skipped with the reason."""
     files, skipped = [], []
-    for path in sorted(folder.iterdir()):
+    there = sorted(folder.iterdir())
+    stems = {path.stem for path in there if path.suffix.lower() in IMAGE_TYPES}
+    for path in there:
         is_picture = path.suffix.lower() in IMAGE_TYPES
         if (
             path.name.startswith(".")
-            or path.name == "concept.json"
+            or path.name in ("concept.json", METADATA)
+            or (path.suffix == ".txt" and path.stem in stems)
             or (path.is_dir() and not is_picture)
         ):
             continue

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .drift import Drift, Vocabulary, measure_drift
 from .system.files import atomic_write_bytes
+from .system.sharing import shared_copy
 
 if TYPE_CHECKING:
     from .base import Base, TextStates
@@ -92,7 +93,7 @@ def check_placeholder(tokenizer: Any, placeholder: str) -> None:
 
 
 class Rows:
-    """The trainable rows of one text encoder, which is changed: its token table grows.
+    """The trainable rows of one text encoder, whose token table is replaced by one that grows.
 
     Attributes:
         rows: float32 parameter (v, d); initial: what it began as.
@@ -100,6 +101,8 @@ class Rows:
 
     def __init__(self, encoder: Any, ids: Sequence[int], start: Tensor, size: int):
         self.encoder, self.ids = encoder, list(ids)
+        # its weights are shared with the base model's: the rows go into a table of its own
+        encoder.set_input_embeddings(copy.deepcopy(encoder.get_input_embeddings()))
         encoder.resize_token_embeddings(size, mean_resizing=False)
         encoder.requires_grad_(False).eval()
         self.initial = start.float().repeat(len(self.ids), 1).clone()  # (v, d)
@@ -173,7 +176,10 @@ class ConceptToken:
                 f"init {init!r} has no token in this model's vocabulary: use 'category' or a word"
             )
         self.words = [placeholder] + [f"{placeholder}_{k}" for k in range(1, vectors)]
-        self.text = copy.deepcopy(base.text)
+        encoders = tuple(shared_copy(encoder) for encoder in base.text.encoders)
+        self.text = base.text._replace(
+            tokenizers=copy.deepcopy(base.text.tokenizers), encoders=encoders
+        )
         self.tables: list[Rows] = []
         for tokenizer, encoder in zip(*self.text, strict=True):
             source = piece_ids(tokenizer, category if init == "category" else init)

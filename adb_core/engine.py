@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -72,3 +74,28 @@ def _precision(device: torch.device, name: str | None) -> str:
     if name == "fp16" and device.type == "cpu":
         raise TrainingError("mixed precision 'fp16' needs a GPU: use auto, bf16 or no")
     return name
+
+
+# What torch says where another process is gone: gloo's and NCCL's own words, and its time limit.
+GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out")
+
+
+@contextmanager
+def lost_process(accelerator: Accelerator) -> Iterator[None]:
+    """Within, the end of another process of the run is one line instead of a library's report.
+
+    Raises:
+        TrainingError: one was killed, or ended with an error of its own.
+    """
+    try:
+        yield
+    except TrainingError:
+        raise
+    except RuntimeError as error:
+        if accelerator.num_processes == 1 or not any(words in str(error) for words in GONE):
+            raise
+        raise TrainingError(
+            f"another of the {accelerator.num_processes} processes has ended, and with it this "
+            "run; its own message says why, if it had time for one: run the same command again, "
+            "which goes on from the last checkpoint"
+        ) from error

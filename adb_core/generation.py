@@ -115,10 +115,7 @@ def check(model: Drawable, pipeline: Any, texts: Sequence[str], steps: int | Non
 
 
 def prompt_words(tokenizer: Any, prompt: str) -> list[tuple[str, list[int]]]:
-    """The words of a prompt and their token positions: [("red", [4]), ...].
-
-    Pieces of one word go together.
-    """
+    """The words of a prompt and their token positions, pieces together: [("red", [4]), ...]."""
     pieces = tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids)
     added = set(tokenizer.get_added_vocab())
     words: list[tuple[str, list[int]]] = []

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of a file's start
 MAX_PIXELS = 64_000_000  # larger files are more likely an attack or a mistake than a photo
 MIN_SIDE = 8  # pixels; smaller pictures cannot hold a concept
 KEPT_SIDE = 1024  # pixels of the shorter side that are kept: twice what the largest model takes in
@@ -32,11 +33,13 @@ def read_image(path: str | Path) -> np.ndarray:
     reduced to a shorter side of ``KEPT_SIDE``, a JPEG partly while it is decoded, which is quicker.
 
     Raises:
-        ConceptError: empty, unreadable, not an image, too small or too large.
+        ConceptError: empty, unreadable, not an image, too small or too large; HEIC without the
+            package that reads it.
     """
     path = Path(path)
     if path.stat().st_size == 0:
         raise ConceptError(f"{path} is empty (0 bytes): remove it or copy it again")
+    _prepare_heic(path)
     try:
         with Image.open(path) as image:
             _check_size(path, image.width, image.height)
@@ -49,6 +52,22 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ConceptError(
             f"{path} cannot be read as an image ({error}): remove it or save it again as PNG"
         ) from error
+
+
+def _prepare_heic(path: Path) -> None:
+    """Teach Pillow HEIC where a file is one, whatever its name ends in; upright comes with it."""
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if start[4:8] != b"ftyp" or start[8:12] not in HEIC_BRANDS:
+        return
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ConceptError(
+            f"{path} is a HEIC photo, and the package that reads it is not installed: "
+            "pip install pillow-heif, or save the photo as JPEG"
+        ) from error
+    register_heif_opener()
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -6,7 +6,7 @@ Axes: n photos, K views of each, c channels.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .base import Base, Posterior, Text
+from .base import Base, Text
 from .concept import Concept
 from .concept_token import ConceptToken
+from .encoding import check_resolution, encode_views
 from .engine import TrainingError, make_accelerator
-from .images import Augmentation, views
+from .lora import adapted, own_parameters
+from .offload import Offload
 from .options import RunOptions, chosen
 from .recipes import Recipe, Stage
+from .targets import category_keys, check_masks, view_masks
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,7 +40,7 @@ class Learner:
 
     Attributes:
         token: the new word, with its own tokenizers and text encoders.
-        unet: the U-Net being trained.
+        unet: the U-Net being trained; side: pixels of what it is trained on; offload: what waits.
         latents: posterior means and deviations of the K * n views, (K * n, c, y, x) each, scaled.
         base_digest: which base model this is, taken before anything is trained.
         prior_latents: pictures of the plain category, (m, c, y, x), sampled by
@@ -45,7 +48,8 @@ class Learner:
 
     Raises:
         TokenError: a word or a training prompt that this model cannot read.
-        TrainingError: a base model in half precision.
+        TrainingError: a base model in half precision without LoRA; LoRA without peft, or with
+            targets that match nothing.
     """
 
     def __init__(
@@ -59,23 +63,56 @@ class Learner:
         self.base, self.concept, self.recipe = base, concept, recipe
         self.options = chosen(options, changes)
         self.seed = self.options.seed
-        if base.dtype != torch.float32:
+        if base.dtype != torch.float32 and recipe.lora is None:
             raise TrainingError(
                 f"the base model is in {str(base.dtype).removeprefix('torch.')}, too coarse for "
-                "small steps: load it without dtype; mixed precision is the accelerator's"
+                "small steps: load it without dtype, or train a recipe with LoRA; "
+                "mixed precision is the accelerator's"
             )
+        self.side = check_resolution(base, self.options.resolution)
+        if recipe.lora is not None:  # the base's weights are shared, and stay as they are
+            self.unet = adapted(base.unet, recipe.lora, self.seed)
+        else:
+            self.unet = base.unet if self.options.in_place else copy.deepcopy(base.unet)
         self.base_digest = base.fingerprint()
         self.token = ConceptToken(
             base, concept.placeholder, concept.category, recipe.init, recipe.vectors
         )
-        for stage in recipe.stages:  # a prompt without its words is found now, not after an hour
-            for ids in self.token.tokenize([self.prompt(p) for p in stage.prompts]):
-                self.token.positions(ids) if stage.regularized else self.token.own_positions(ids)
-        self.unet = base.unet if self.options.in_place else copy.deepcopy(base.unet)
+        self._check_stages()
         self.prior_latents: Tensor | None = None
+        self.offload = Offload(base.device)
+        choice = (self.options.view_count, self.seed, self.options.augmentation)
         self.latents = encode_views(
-            base, concept, self.options.view_count, self.seed, self.options.augmentation
+            base, concept, *choice, side=self.side, progress=self.options.progress
         )
+        if self.options.resolution:  # what was trained at a size draws at it
+            self.unet.register_to_config(sample_size=self.latents.mean.shape[-1])
+        if self.options.channels_last:
+            self.unet.to(memory_format=torch.channels_last)
+        self.masks, self.category_keys = self._targets()
+
+    def _check_stages(self) -> None:
+        """A prompt without its words, or a missing mask, is found now, not after an hour."""
+        for stage in self.recipe.stages:
+            for ids in self.token.tokenize([self.prompt(p) for p in self.templates(stage)]):
+                self.token.positions(ids) if stage.compares else self.token.own_positions(ids)
+            if not self.parameters(stage):
+                raise TrainingError(
+                    f"the LoRA targets leave stage {stage.name!r} nothing to train: "
+                    "let them match layers that it names"
+                )
+        check_masks(self.concept, self.recipe)
+
+    def _targets(self) -> tuple[Tensor | None, Sequence[Tensor]]:
+        """What some losses compare with: the views' masks, and the category's keys."""
+        options, masks = self.options, None
+        keys: Sequence[Tensor] = ()
+        if self.recipe.needs_masks:
+            how = (options.view_count, self.seed, options.augmentation)
+            masks = view_masks(self.concept, self.side, *how)
+        if any(stage.key_lock for stage in self.recipe.stages):
+            keys = category_keys(self.base, self.unet, self.token)
+        return masks, keys
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -94,13 +131,17 @@ class Learner:
         )
         return template.format(subject)
 
+    def templates(self, stage: Stage) -> tuple[str, ...]:
+        """A stage's prompts, and after them the captions of photos that have one."""
+        return (*stage.prompts, *filter(None, self.concept.captions))
+
     def parameters(self, stage: Stage) -> dict[str, torch.nn.Parameter]:
         """The parameters a stage trains, by name ("token.rows", "unet....")."""
         chosen: dict[str, torch.nn.Parameter] = {}
         if "embedding" in stage.train:
             chosen |= self.token.parameters()
-        for name, parameter in self.unet.named_parameters():
-            if "unet" in stage.train or ("cross_attention" in stage.train and ".attn2." in name):
+        for name, parameter in own_parameters(self.unet):
+            if stage.trains(name):
                 chosen[f"unet.{name}"] = parameter
         return chosen
 
@@ -134,6 +175,13 @@ class Learner:
             self.unet.train(was_training)
 
     @property
+    def idle_parts(self) -> list[torch.nn.Module]:
+        """Modules of the base model none of whose weights a step of training uses."""
+        used = {id(p) for part in (self.unet, *self.text.encoders) for p in part.parameters()}
+        parts = self.base.parts.values()
+        return [part for part in parts if used.isdisjoint(map(id, part.parameters()))]
+
+    @property
     def wants_prior(self) -> bool:
         """Whether a stage preserves the prior."""
         return any(stage.prior_weight for stage in self.recipe.stages)
@@ -147,49 +195,20 @@ class Learner:
         if not self.wants_prior or self.prior_latents is not None:
             return
         pipeline, prompt = self.base.pipeline(), f"a photo of a {self.concept.category}"
-        latents = []
-        for start in range(0, PRIOR_COUNT, PRIOR_BATCH):
-            numbers = range(start, min(start + PRIOR_BATCH, PRIOR_COUNT))
+        latents, batch = [], min(PRIOR_BATCH, self.options.micro_batch or PRIOR_BATCH)
+        for start in range(0, PRIOR_COUNT, batch):
+            numbers = range(start, min(start + batch, PRIOR_COUNT))
             found = pipeline(
                 [prompt] * len(numbers),
                 num_inference_steps=20,
                 guidance_scale=5.0,
                 generator=[torch.Generator().manual_seed(self.seed * 1000 + k) for k in numbers],
                 output_type="latent",
+                height=self.side,
+                width=self.side,
             )
             latents.append(found.images.float())
         self.prior_latents = torch.cat(latents)
-
-
-@torch.no_grad()
-def encode_views(
-    base: Base, concept: Concept, count: int, seed: int, augmentation: Augmentation
-) -> Posterior:
-    """Augment and encode every photo once: means and deviations, (K * n, c, y, x), scaled."""
-    pixels = torch.from_numpy(views(concept.images, base.side, count, seed, augmentation))
-    # 16 of the tiny model's, 4 at 512 pixels, where each takes 0.6 GiB: more save no time
-    batch = max(1, min(16, 2**20 // base.side**2))
-    parts = []
-    for some in pixels.split(batch):  # (b, side, side, 3) uint8
-        pictures = some.to(base.device).permute(0, 3, 1, 2).to(base.dtype) / 127.5 - 1
-        parts.append(base.encode_pictures(pictures))
-    return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.std for p in parts]))
-
-
-def make_optimizer(learner: Learner, stage: Stage) -> torch.optim.AdamW:
-    """AdamW over the stage's parameters; the rows of [V] may have their own learning rate."""
-    named = learner.parameters(stage)
-    rows = [p for name, p in named.items() if name.startswith("token.")]
-    rest = [p for name, p in named.items() if not name.startswith("token.")]
-    groups = [
-        {"params": parameters, "lr": lr}
-        for parameters, lr in ((rows, stage.embedding_lr or stage.lr), (rest, stage.lr))
-        if parameters
-    ]
-    fused = learner.base.device.type in ("cpu", "cuda")  # one pass over the weights instead of six
-    return torch.optim.AdamW(
-        groups, betas=stage.betas, weight_decay=stage.weight_decay, eps=stage.eps, fused=fused
-    )
 
 
 def check_finite(learner: Learner, stage: Stage) -> None:

@@ -9,7 +9,7 @@ Axes: b batch, c channels, k tokens, d channels of a text state, L layers, n rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import map_losses, text_losses
 from .attention import AttentionCapture
 from .base import Posterior, TextStates
 from .engine import TrainingError
 from .learner import Learner
+from .passes import Batch, Forward, joined
 from .recipes import Stage
 from .regularizer import (
     Penalty,
@@ -31,34 +33,6 @@ from .regularizer import (
 )
 
 # ---------------------------------------------------------------- a step's random choices
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's random choices.
-
-    Attributes:
-        rows: of the view cache, (b,); prompts: numbers of the stage's prompts, (b,).
-        latents, noise: (b, c, y, x); timesteps: (b,).
-    """
-
-    rows: np.ndarray
-    prompts: np.ndarray
-    latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-
-    def part(self, parts: int, number: int) -> Batch:
-        """One of ``parts`` equal pieces."""
-        n = len(self.rows) // parts
-        piece = slice(number * n, (number + 1) * n)
-        return Batch(
-            self.rows[piece],
-            self.prompts[piece],
-            self.latents[piece],
-            self.noise[piece],
-            self.timesteps[piece],
-        )
 
 
 def step_rng(seed: int, stage: int, step: int) -> np.random.Generator:
@@ -90,7 +64,8 @@ def draw_batch(
         for _ in range(2)
     )
     drawn = means[picked] + deviations[picked] * spread
-    return Batch(rows, prompts, drawn, noise, timesteps.to(means.device))
+    lot = int(rng.integers(2**31))  # the last that is drawn: what was drawn before stays the same
+    return Batch(rows, prompts, drawn, noise, timesteps.to(means.device), lot)
 
 
 def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -112,27 +87,6 @@ def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: 
 # ---------------------------------------------------------------- the U-Net's pass
 
 
-@dataclass(frozen=True)
-class Forward:
-    """One pass of the U-Net over a batch: what the losses are computed from.
-
-    Attributes:
-        predicted, target: (b, c, y, x).
-        layers: of the capture, by name; none where nothing was read.
-        v, category: (L, b) statistics of their maps, of several tokens the mean of each token's;
-            None where they were not read.
-        vectors: (L, b) statistics of each vector of [V].
-    """
-
-    batch: Batch
-    predicted: Tensor
-    target: Tensor
-    layers: tuple[str, ...] = ()
-    v: Statistics | None = None
-    category: Statistics | None = None
-    vectors: tuple[Statistics, ...] = ()
-
-
 def forward(
     learner: Learner, batch: Batch, states: TextStates, capture: AttentionCapture | None = None
 ) -> Forward:
@@ -141,22 +95,39 @@ def forward(
     noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
     target = diffusion_target(scheduler, batch.latents, batch.noise, batch.timesteps)
     with learner.accelerator.autocast():
+        noisy = noisy.to(learner.base.dtype)  # under LoRA the base may be in half precision
         predicted = learner.base.predict(learner.unet, noisy, batch.timesteps, states)
+    passed = Forward(batch, predicted, target, learner=learner, states=states)
     if capture is None:
-        return Forward(batch, predicted, target)
+        return passed
     read = stack_statistics(capture.layers.values())  # (L, b, n) each: one reduction a layer
     tokens = [read.of(k) for k in range(read.mean.shape[-1])]  # [V]'s vectors, then the category's
     count = len(learner.token.ids)
     vectors, pieces = tuple(tokens[:count]), tokens[count:]
-    category = mean_statistics(pieces) if pieces else None
-    names = tuple(capture.layers)
-    return Forward(batch, predicted, target, names, mean_statistics(vectors), category, vectors)
+    return replace(
+        passed,
+        layers=tuple(capture.layers),
+        v=mean_statistics(vectors),
+        category=mean_statistics(pieces) if pieces else None,
+        vectors=vectors,
+        maps={name: joined(columns, count) for name, columns in capture.layers.items()},
+        selection=joined(capture.selection_for(states.tokens)[:, 0], count),  # (b or 1, k, 2)
+    )
 
 
 # ---------------------------------------------------------------- the losses
 
 # Name of a Stage's weight -> the loss that it weighs, a scalar; computed where the weight is not 0.
-TERMS: dict[str, Callable[[Forward], Tensor]] = {}
+TERMS: dict[str, Callable[[Forward], Tensor]] = {
+    "pixelwise": map_losses.pixelwise_term,
+    "total_variation": map_losses.variation_term,
+    "masked_map": map_losses.masked_term,
+    "key_lock": text_losses.key_lock,
+    "core_embedding": text_losses.core_embedding,
+    "core_embedding_code": text_losses.core_embedding_code,
+    "core_attention": text_losses.core_attention,
+    "core_attention_code": text_losses.core_attention_code,
+}
 
 
 @dataclass(frozen=True)
@@ -191,8 +162,11 @@ def losses(stage: Stage, passed: Forward, parts: int = 1) -> Losses:
     penalty = Penalty(zero, zero, zero)
     if stage.regularized:
         assert passed.category is not None
+        category = passed.category
+        if stage.detach_category:  # an ablation: [V] alone is pulled
+            category = Statistics(category.mean.detach(), category.var.detach())
         found = vectors_regularizer(
-            passed.vectors, passed.category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
+            passed.vectors, category, stage.lambda_mu, stage.lambda_sigma, stage.reduction
         )
         scale = parts if stage.reduction == "sum" else 1
         penalty = Penalty(*(part * scale for part in found))

@@ -17,7 +17,7 @@ TEXT = """
 
 A Stable Diffusion model that knows one more word, `{placeholder}`: a {category}.
 Write it as "{subject}", for example "{example}".
-
+{loading}
 | what | value |
 |---|---|
 | base model | {base} (its licence applies to these weights too) |
@@ -37,25 +37,42 @@ draws for "{category}".
 """
 
 
-def model_card(learner: Learner) -> ModelCard:
-    """The card of what a learner has become, with the metadata that the hub reads."""
+ADAPTERS = """
+This folder holds low-rank adapters (LoRA of rank {rank}, alpha {alpha:g}) and the embedding of the
+word, no model: load them into the base model, in float32 as they were trained or in half precision.
+
+```python
+pipeline = {kind}.from_pretrained("{base}")
+pipeline.load_textual_inversion("learned_embeds.safetensors")
+pipeline.load_lora_weights(".", weight_name="pytorch_lora_weights.safetensors")
+pipeline("{example}")
+```
+"""
+
+
+def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
+    """The card of what a learner has become, with the metadata that the hub reads.
+
+    Args:
+        adapters: the folder holds LoRA adapters in place of a model.
+    """
     from huggingface_hub import ModelCard, ModelCardData
 
     concept, base = learner.concept, learner.base
-    model = find_model(base.name)
-    source = model.hub_id if model and model.hub_id else base.name
+    model, source = find_model(base.name), source_of(base.name)
     data = ModelCardData(
         license=model.license if model else None,
         base_model=source if "/" in source and not Path(source).exists() else None,
         library_name="diffusers",
         pipeline_tag="text-to-image",
-        tags=["personalization", learner.recipe.name],
+        tags=["personalization", learner.recipe.name, *(["lora"] if adapters else [])],
     )
     text = TEXT.format(
         name=concept.name,
         placeholder=concept.placeholder,
         category=concept.category,
         subject=learner.prompt("{}"),
+        loading=loading_lines(learner) if adapters else "",
         example=learner.prompt("a photo of a {} on the beach"),
         base=f"{base.name} at {base.revision}" if base.revision else base.name,
         recipe=learner.recipe.name,
@@ -66,6 +83,25 @@ def model_card(learner: Learner) -> ModelCard:
         stages=stage_table(learner.recipe),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")
+
+
+def source_of(name: str) -> str:
+    """Where a model of this name is loaded from: its hub id if it stands in the table."""
+    model = find_model(name)
+    return model.hub_id if model and model.hub_id else name
+
+
+def loading_lines(learner: Learner) -> str:
+    """How plain diffusers loads adapters."""
+    lora = learner.recipe.lora
+    assert lora is not None
+    return ADAPTERS.format(
+        rank=lora.rank,
+        alpha=lora.alpha,
+        kind=type(learner.base.pipeline()).__name__,
+        base=source_of(learner.base.name),
+        example=learner.prompt("a photo of a {} on the beach"),
+    )
 
 
 def stage_table(recipe: Recipe) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -25,16 +24,17 @@ from .checkpoint import (
 )
 from .concept import Concept
 from .engine import make_accelerator
-from .learner import Learner, check_finite, make_optimizer
+from .fallback import TieredStage, as_left
+from .learner import Learner, check_finite
 from .options import RunOptions, chosen
 from .recipes import Recipe, recipe as named_recipe
-from .records import SERIES, StepRecord, write_history
+from .records import StepRecord, write_history
 from .result import Result
 from .system.files import sweep
 from .system.interrupts import deferred_interrupt
-from .training import batch_parts, train_stage
-
-TRACKED = ("loss", "diffusion", "mean_part", "var_part", "prior", "grad_norm", "lr", "seconds")
+from .system.memory import memory_in_use
+from .trackers import tracking
+from .training import batch_parts, micro_batches
 
 
 class Run:
@@ -80,12 +80,15 @@ class Run:
         options = chosen(options, changes)
         plan = named_recipe(recipe, options.preset) if isinstance(recipe, str) else recipe
         accelerator = options.accelerator or make_accelerator(base.device)
+        processes = accelerator.num_processes
         for stage in plan.stages:
-            batch_parts(stage, accelerator.num_processes, options.accumulation)
+            batch_parts(stage, processes, micro_batches(stage, processes, options))
         self.options = replace(options, accelerator=accelerator)
         self.plan, self.accelerator = plan, accelerator
         self.folder = None if options.out is None else Path(options.out)
         resuming = self._find_checkpoint(base, concept)
+        if resuming:  # in the tier that memory has brought it down to
+            self.options = as_left(self.options, read_header(self._path).get("tier"), base)
         self.learner = Learner(base, concept, plan, self.options)
         self.result = Result(self.learner)
         self.at, self._saved = Progress(0, 0), Progress(0, 0)
@@ -94,12 +97,17 @@ class Run:
             self._load()
 
     @property
+    def _path(self) -> Path:
+        assert self.folder is not None
+        return self.folder / CHECKPOINT
+
+    @property
     def finished(self) -> bool:
         """Whether no step is left."""
         return self.at.stage == len(self.plan.stages)
 
     def __iter__(self) -> Iterator[StepRecord]:
-        with self._tracking() as track:
+        with tracking(self.learner) as track:
             try:
                 while not self.finished:
                     with closing(self._stage()) as records:
@@ -123,7 +131,6 @@ class Run:
         from tqdm.auto import tqdm
 
         stage, number, start = self.plan.stages[self.at.stage], self.at.stage, self.at.step
-        self._optimizer = self._optimizer or make_optimizer(self.learner, stage)
         bar = tqdm(
             total=stage.steps,
             initial=start,
@@ -131,21 +138,22 @@ class Run:
             unit="step",
             disable=not self.options.progress,
         )
-        steps = train_stage(self.learner, stage, optimizer=self._optimizer, start=start)
-        with closing(bar), closing(steps):
+        tiered = TieredStage(self.learner, stage, self._optimizer, start, say=bar.write)
+        with closing(bar), closing(tiered.records()) as steps:
             for step in range(start + 1, stage.steps + 1):
                 with deferred_interrupt() as interrupted:
-                    record = next(steps)
+                    record, self._optimizer = next(steps), tiered.optimizer
                     if record.is_last:  # between stages nothing is open, and moments start afresh
                         steps.close()
-                        self._optimizer = None
+                        self._optimizer = tiered.optimizer = None
                     last = record.is_last
                     self.at = Progress(number + 1, 0) if last else Progress(number, step)
                     self.result.history += (record,)
                     if last or step % self.options.save_every == 0 or interrupted():
                         self._save_unsaved()
                 bar.update()
-                bar.set_postfix(loss=f"{record.loss:.3f}", refresh=False)
+                held = f"{memory_in_use(self.learner.base.device):.1f} GiB"
+                bar.set_postfix(loss=f"{record.loss:.3f}", memory=held, refresh=False)
                 if record.is_last:
                     bar.close()  # before whoever iterates draws bars of their own
                 if interrupted():
@@ -160,7 +168,7 @@ class Run:
             return False
         if self.accelerator.is_main_process:
             sweep(self.folder)
-        path = self.folder / CHECKPOINT
+        path = self._path
         if not self.options.resume or not path.exists():
             return False
         precision = self.accelerator.mixed_precision
@@ -169,11 +177,10 @@ class Run:
         return True
 
     def _load(self) -> None:
-        assert self.folder is not None
-        path = self.folder / CHECKPOINT
+        path = self._path
         self.at, self._optimizer = load_checkpoint(path, self.learner)
         self._saved = self.at
-        self.result.history = tuple(load_history(self.folder, self.at, self.plan))
+        self.result.history = tuple(load_history(path.parent, self.at, self.plan))
         scaler = read_header(path)["scaler"]
         if scaler and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(scaler)
@@ -188,7 +195,7 @@ class Run:
         """
         if self.folder is None:
             raise ValueError("this run has no folder: give it one with out=")
-        path, scaler = self.folder / CHECKPOINT, self.accelerator.scaler
+        path, scaler = self._path, self.accelerator.scaler
         if self.accelerator.is_main_process:
             trained = self.at.stage if self.at.step else max(0, self.at.stage - 1)
             check_finite(self.learner, self.plan.stages[trained])
@@ -202,37 +209,6 @@ class Run:
     def _save_unsaved(self) -> None:
         if self.folder is not None and self._saved != self.at:
             self.save()
-
-    # ------------------------------------------------------------ trackers
-
-    @contextmanager
-    def _tracking(self) -> Iterator[Callable[[StepRecord], None]]:
-        """Within, what it yields sends a record to the accelerator's trackers, if there are any."""
-        if not self.accelerator.log_with:
-            yield lambda record: None
-            return
-        learner, before, steps = self.learner, {}, 0
-        for stage in self.plan.stages:
-            before[stage.name], steps = steps, steps + stage.steps
-        facts = {
-            "concept": learner.concept.name,
-            "recipe": self.plan.name,
-            "base": learner.base.name,
-            "seed": learner.seed,
-        }
-        self.accelerator.init_trackers("adb", facts)
-
-        def track(record: StepRecord) -> None:
-            numbers = {name: getattr(record, name) for name in TRACKED} | dict(record.further)
-            numbers |= {name: fmean(values) for name in SERIES if (values := getattr(record, name))}
-            named = {f"{record.stage}/{name}": value for name, value in numbers.items()}
-            self.accelerator.log(named, step=before[record.stage] + record.step)
-
-        try:
-            yield track
-        finally:
-            for tracker in self.accelerator.trackers:
-                tracker.finish()
 
 
 def personalize(

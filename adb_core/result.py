@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .base import Base, Text, load_base
 from .concept import Concept
 from .concept_token import ConceptToken
+from .embeddings import load_rows
 from .learner import Learner
 from .loading import BaseModelError, quiet
+from .lora import WEIGHTS, load_adapters, merged, save_adapters
 from .model_card import model_card
 from .records import StepRecord
 from .system.files import atomic_save_pretrained, atomic_write_json, atomic_write_text
 
 MARKER = "adb.json"  # in a saved model: which word it learned
+CURE = "train again, or copy the folder again"
+EMBEDDINGS = "learned_embeds.safetensors"
 
 
 class OutputError(RuntimeError):
@@ -94,23 +100,34 @@ class Result:
         self.token.bake()
         return self.base.pipeline(self.unet, self.text)
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    def save_pretrained(self, folder: str | Path, *, merge: bool = False) -> Path:
         """Write a folder that a plain diffusers pipeline loads, with a model card.
 
         The folder also holds ``learned_embeds.safetensors`` for ``load_textual_inversion``. It
-        appears whole or not at all.
+        appears whole or not at all. Of a recipe with LoRA, it holds no model, but the adapters for
+        ``load_lora_weights``, unless they are to be merged.
+
+        Args:
+            merge: add the adapters to the weights, and write a whole model.
 
         Raises:
             OutputError: the folder holds something that is not a saved result.
             DiskFull: no space left.
         """
+        lora = None if merge else self.learner.recipe.lora
 
         def write(target: Path) -> None:
-            with quiet():
-                self.pipeline().save_pretrained(target, safe_serialization=True)
-            self.token.save(target / "learned_embeds.safetensors")
-            atomic_write_text(target / "README.md", str(model_card(self.learner)))
-            atomic_write_json(target / MARKER, self._marker())
+            self.token.bake()
+            if lora is not None:
+                save_adapters(target / WEIGHTS, self.unet, lora)
+            else:
+                pipeline = self.base.pipeline(merged(self.unet), self.text)
+                with quiet():
+                    pipeline.save_pretrained(target, safe_serialization=True)
+            self.token.save(target / EMBEDDINGS)
+            card = model_card(self.learner, adapters=lora is not None)
+            atomic_write_text(target / "README.md", str(card))
+            atomic_write_json(target / MARKER, self._marker(adapters=lora is not None))
 
         folder = Path(folder)
         check_target(folder)
@@ -118,9 +135,14 @@ class Result:
         atomic_save_pretrained(write, folder, staging=folder.parent)
         return folder
 
-    def _marker(self) -> dict:
+    def _marker(self, adapters: bool) -> dict:
         """What :func:`load_result` needs to know beyond the weights."""
+        origin = {}
+        if adapters:  # which model they belong to, and what it was loaded in
+            dtype = str(self.base.dtype).removeprefix("torch.")
+            origin = {"adapters": True, "base_digest": self.learner.base_digest, "dtype": dtype}
         return {
+            **origin,
             "format": 1,
             "subject": self.subject,
             "placeholder": self.concept.placeholder,
@@ -139,9 +161,11 @@ class SavedResult:
     """A saved model with the word it learned; it draws like a :class:`Result`.
 
     Attributes:
-        base: the loaded parts, as of any model folder.
+        base: the loaded parts, as of any model folder; of saved adapters, the model that they
+            were trained on, whose weights are shared and not held a second time.
         subject: what ``{}`` in a prompt becomes; words: all words of the placeholder, one a vector.
         info: everything that ``adb.json`` says.
+        adapted_unet, token: of saved adapters, the U-Net with them, and the word.
     """
 
     base: Base
@@ -150,16 +174,18 @@ class SavedResult:
     category: str
     words: tuple[str, ...]
     info: dict
+    adapted_unet: Any = None
+    token: ConceptToken | None = None
 
     concept = None  # its photos are not in the folder
 
     @property
     def unet(self) -> Any:
-        return self.base.unet
+        return self.base.unet if self.adapted_unet is None else self.adapted_unet
 
     @property
     def text(self) -> Text:
-        return self.base.text
+        return self.base.text if self.token is None else self.token.text
 
     @property
     def recipe_name(self) -> str:
@@ -170,8 +196,8 @@ class SavedResult:
         return prompt.replace(self.placeholder, " ".join(self.words))
 
     def pipeline(self) -> Any:
-        """A plain diffusers pipeline that shares the modules of ``base``."""
-        return self.base.pipeline()
+        """A plain diffusers pipeline that shares these modules."""
+        return self.base.pipeline(self.unet, self.text)
 
 
 def read_marker(folder: str | Path) -> dict:
@@ -194,17 +220,46 @@ def read_marker(folder: str | Path) -> dict:
         ) from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = str(error)
-    raise BaseModelError(f"{path} is damaged ({reason}): train again, or copy the folder again")
+    raise BaseModelError(f"{path} is damaged ({reason}): {CURE}")
 
 
-def load_result(folder: str | Path, *, device: str = "auto") -> SavedResult:
+def load_result(
+    folder: str | Path, *, device: str = "auto", base: Base | None = None
+) -> SavedResult:
     """Load what :meth:`Result.save_pretrained` wrote, ready for :func:`adb_core.generate`.
 
+    Args:
+        base: of saved adapters, the model that they were trained on, if it is loaded already; else
+            it is found by the name that it had.
+
     Raises:
-        BaseModelError: not such a folder, or a part of it is missing or damaged.
+        BaseModelError: not such a folder, or a part of it is missing or damaged; adapters of
+            another model than ``base``.
     """
     info = read_marker(folder)
-    base = load_base(str(folder), device=device)
-    return SavedResult(
-        base, info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info
-    )
+    names = info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info
+    if not info.get("adapters"):
+        return SavedResult(load_base(str(folder), device=device), *names)
+    base = base or _origin(folder, info, device)
+    if base.fingerprint() != info["base_digest"]:
+        raise BaseModelError(
+            f"{folder} holds adapters of another model than {base.name}: load the one that they "
+            f"were trained on, {info['base']}, and give it as base="
+        )
+    token = ConceptToken(base, info["placeholder"], info["category"], vectors=len(info["words"]))
+    load_rows(Path(folder) / EMBEDDINGS, token)
+    return SavedResult(base, *names, load_adapters(Path(folder) / WEIGHTS, base.unet), token)
+
+
+def _origin(folder: str | Path, info: dict, device: str) -> Base:
+    """The model that saved adapters were trained on, by the name that it had then."""
+    dtype = getattr(torch, str(info.get("dtype", "float32")), None)
+    if not isinstance(dtype, torch.dtype):
+        raise BaseModelError(f"{Path(folder) / MARKER} is damaged (dtype): {CURE}")
+    try:
+        return load_base(info["base"], revision=info["revision"], device=device, dtype=dtype)
+    except BaseModelError as error:
+        raise BaseModelError(
+            f"{folder} holds adapters for the model {info['base']}, which is not there; "
+            f"load it and give it as base= ({error})"
+        ) from error

@@ -9,9 +9,10 @@ Axes: b batch, k tokens, d channels of a text state, n read tokens, L layers.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +20,19 @@ from torch import Tensor
 
 from .attention import AttentionCapture, capture_attention, selection
 from .base import TextStates
+from .captions import caption_numbers, own_prompts
 from .concept_token import TokenError
 from .engine import TrainingError
-from .learner import Learner, check_finite, lower, make_optimizer
-from .losses import Batch, Forward, Losses, draw_batch, forward, losses, prior_loss, step_rng
+from .learner import Learner, check_finite
+from .losses import Batch, draw_batch, forward, losses, prior_loss, step_rng
+from .optimizers import make_optimizer
+from .options import RunOptions
 from .recipes import Stage
-from .records import SERIES, StepRecord
+from .records import StepRecord
+from .reports import as_record, check_numbers, collect, report
+from .system.memory import is_out_of_memory, release_memory
 
-FURTHER = "further."  # before the names of further losses, among all that a step reports
+Result = TypeVar("Result")
 
 
 def train_stage(
@@ -66,14 +72,27 @@ def train_stage(
             # one optimizer step
             norm = apply_gradients(accelerator, optimizer, work.parameters, stage.max_grad_norm)
             if step + 1 == stage.steps:
-                check_finite(learner, stage)
+                insist(check_finite, learner, stage)
                 learner.token.bake()
 
             # one transfer from the device for all that is reported
-            numbers = collect(accelerator, reports, norm)
+            numbers = insist(collect, accelerator, reports, norm)
             check_numbers(stage, step, numbers, accelerator.scaler is not None)
             lr, seconds = optimizer.param_groups[-1]["lr"], time.perf_counter() - began
             yield as_record(stage, step, numbers, work.layers, lr=lr, seconds=seconds)
+
+
+def micro_batches(stage: Stage, processes: int, options: RunOptions) -> int:
+    """Into how many micro-batches a process cuts its share of a step's batch.
+
+    As many as ``options.accumulation``; more, if the share divides by them, until none is larger
+    than ``options.micro_batch``.
+    """
+    share, count = stage.batch_size // processes, options.accumulation
+    if options.micro_batch is None or stage.batch_size % (processes * count):
+        return count
+    finer = (n for n in range(count, share + 1) if not share % n)
+    return next(n for n in finer if n == share or share // n <= options.micro_batch)
 
 
 def batch_parts(stage: Stage, processes: int, accumulation: int) -> int:
@@ -99,7 +118,8 @@ class StagePrompts:
 
     def __init__(self, learner: Learner, stage: Stage):
         self.token, self.moving = learner.token, "embedding" in stage.train
-        texts = [learner.prompt(p) for p in stage.prompts]
+        texts = [learner.prompt(p) for p in learner.templates(stage)]
+        self.own = caption_numbers(learner.concept.captions, len(stage.prompts))  # (photos,)
         self.ids = learner.token.tokenize(texts)  # (prompts, k)
         self.columns = self._columns()  # (prompts, k, n)
         with torch.no_grad():
@@ -137,8 +157,9 @@ class StageWork:
 
     def __init__(self, learner: Learner, stage: Stage):
         self.learner, self.stage = learner, stage
-        self.accelerator, self.accumulation = learner.accelerator, learner.options.accumulation
-        self.parts = batch_parts(stage, self.accelerator.num_processes, self.accumulation)
+        self.accelerator, processes = learner.accelerator, learner.accelerator.num_processes
+        self.accumulation = micro_batches(stage, processes, learner.options)
+        self.parts = batch_parts(stage, processes, self.accumulation)
         self.parameters = list(learner.parameters(stage).values())
         self.layers: tuple[str, ...] = ()
         learner.token.bake()
@@ -147,6 +168,13 @@ class StageWork:
         if stage.prior_weight:
             ids = learner.token.tokenize([f"a photo of a {learner.concept.category}"])
             self.prior = learner.token.states(ids)  # (1, k, d)
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Send away what this stage does not use, if the options ask for it."""
+        if self.learner.options.offload:
+            parts = [] if self.prompts.moving else list(self.learner.text.encoders)
+            self.learner.offload.send([*parts, *self.learner.idle_parts])
 
     @contextmanager
     def trainable(self) -> Iterator[None]:
@@ -162,7 +190,9 @@ class StageWork:
 
     def share(self, whole: Batch) -> Iterator[Batch]:
         """This process's micro-batches."""
+        self.make_room()  # again: whoever iterates may have drawn
         processes, index = self.accelerator.num_processes, self.accelerator.process_index
+        whole = replace(whole, prompts=own_prompts(self.prompts.own, whole.rows, whole.prompts))
         for micro in range(self.accumulation):
             yield whole.part(self.parts, micro * processes + index)
 
@@ -184,13 +214,13 @@ class StageWork:
         return report(found, passed, prior, self.stage.prior_weight)
 
     def _reading(self, batch: Batch) -> AbstractContextManager[AttentionCapture | None]:
-        if not (self.stage.regularized or self.learner.options.watch):
+        if not (self.stage.reads or self.learner.options.watch):
             return nullcontext()
         columns = self.prompts.columns[torch.from_numpy(batch.prompts).to(batch.noise.device)]
         return capture_attention(
             self.learner.unet,
             columns,  # (b, k, n)
-            grad=self.stage.regularized,
+            grad=self.stage.reads,
             path=self.learner.options.path,
         )
 
@@ -230,65 +260,15 @@ def apply_gradients(
     return norm
 
 
-# ---------------------------------------------------------------- what a step reports
+def insist(action: Callable[..., Result], *arguments: Any) -> Result:
+    """What comes after the update must not be lost: where memory runs out, once more.
 
-
-def report(found: Losses, passed: Forward, prior: Tensor, weight: float) -> dict[str, Tensor]:
-    """What is reported of a micro-batch: scalars, and batch means of the statistics, (L,) each."""
-    values = {
-        "loss": found.total + weight * prior,
-        "diffusion": found.diffusion,
-        "mean_part": found.regularizer.mean_part,
-        "var_part": found.regularizer.var_part,
-        "prior": prior,
-    }
-    for name, statistics in (("v", passed.v), ("category", passed.category)):
-        if statistics is not None:
-            values |= {
-                f"{name}_mean": statistics.mean.detach().mean(1),
-                f"{name}_var": statistics.var.detach().mean(1),
-            }
-    values |= {f"{FURTHER}{name}": value for name, value in found.further.items()}
-    return {name: value.detach() for name, value in values.items()}
-
-
-def collect(
-    accelerator: Any, reports: Sequence[dict[str, Tensor]], norm: Tensor
-) -> dict[str, tuple[float, ...]]:
-    """Average reports over micro-batches and processes, as plain numbers."""
-    flat = [torch.cat([value.reshape(-1) for value in each.values()]) for each in reports]
-    mean = torch.cat([torch.stack(flat).mean(0), norm.detach().reshape(1).to(flat[0])])
-    sizes = {name: value.numel() for name, value in reports[0].items()} | {"grad_norm": 1}
-    pieces = accelerator.reduce(mean, "mean").cpu().split(list(sizes.values()))
-    return {name: tuple(piece.tolist()) for name, piece in zip(sizes, pieces, strict=True)}
-
-
-def check_numbers(
-    stage: Stage, step: int, numbers: dict[str, tuple[float, ...]], scaled: bool
-) -> None:
-    """Stop at a loss that is no number; fp16's scaler mends gradients that are none.
-
-    Raises:
-        TrainingError: it is.
+    By then the gradients are gone, and a second attempt has all of their room.
     """
-    if not (np.isfinite(numbers["loss"][0]) and (scaled or np.isfinite(numbers["grad_norm"][0]))):
-        raise TrainingError(
-            f"the loss of stage {stage.name!r} is not a number at step {step + 1}: {lower(stage)}"
-        )
-
-
-def as_record(
-    stage: Stage,
-    step: int,
-    numbers: dict[str, tuple[float, ...]],
-    layers: tuple[str, ...],
-    **facts: float,
-) -> StepRecord:
-    """The numbers under their names."""
-    values: dict[str, Any] = {"layers": layers, "further": {}, **facts}
-    for name, found in numbers.items():
-        if name.startswith(FURTHER):
-            values["further"][name.removeprefix(FURTHER)] = found[0]
-        else:
-            values[name] = found if name in SERIES else found[0]
-    return StepRecord(stage=stage.name, step=step + 1, steps=stage.steps, **values)
+    try:
+        return action(*arguments)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory()
+    return action(*arguments)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -77,8 +78,25 @@ def random_base(monkeypatch, tmp_path):
     return loads
 
 
+def _needs_peft(item) -> bool:
+    """Whether a test is given a recipe with LoRA by its name."""
+    from adb_core.recipes import RECIPES, recipe
+
+    given = (
+        item.callspec.params.values()
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else ()
+    )
+    names = [value for value in given if isinstance(value, str) and value in RECIPES]
+    return any(recipe(name).lora is not None for name in names)
+
+
 def pytest_collection_modifyitems(items):
-    """Mark as skipped what needs a device or a program that is not here."""
+    """Mark as skipped what needs a device, a program or a package that is not here."""
+    if find_spec("peft") is None:
+        for item in items:
+            if _needs_peft(item):
+                item.add_marker(pytest.mark.skip(reason="needs the package peft"))
     for marker, is_missing, reason in (
         ("gpu", _no_gpu, "needs CUDA"),
         ("browser", _no_browser, "needs Chromium"),

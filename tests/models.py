@@ -87,19 +87,16 @@ def tiny_base(kind: str = "sd15", seed: int = 0):
     )
 
 
-def tiny_concept(category: str = "cat", count: int = 3):
-    """A concept of three random pictures of different sizes."""
+def tiny_concept(category: str = "cat", count: int = 3, masked: bool = False):
+    """A concept of three random pictures of different sizes, with masks of its subject if asked."""
     import numpy as np
 
     from adb_core.concept import Concept
 
     rng = np.random.default_rng(0)
-    return Concept(
-        "pico",
-        tuple(rng.integers(0, 256, (40 + 3 * k, 37, 3), dtype=np.uint8) for k in range(count)),
-        "<pico>",
-        category,
-    )
+    images = tuple(rng.integers(0, 256, (40 + 3 * k, 37, 3), dtype=np.uint8) for k in range(count))
+    masks = tuple(np.pad(np.ones((20, 20), bool), ((5, len(i) - 25), (9, 8))) for i in images)
+    return Concept("pico", images, "<pico>", category, masks if masked else ())
 
 
 def short(plan, steps: int = 2, batch: int = 2):

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from adb_core.base import load_base
 from adb_core.concept import Concept, bundled_concepts
 from adb_core.generation import generate
 from adb_core.recipes import recipe, scaled
+from adb_core.system.commands import InputError
 from adb_core.system.paths import data_dir
 
 
@@ -165,7 +167,6 @@ def test_checkouts_are_compared_by_what_the_benchmarks_print(benchmark_script):
     """The patterns find one number for each line that the scripts print."""
     printed = {
         "three_stages.py": "run 1: 9 s\nmedian 22.4 s (20.1 to 24.4): within the bar of 60 s",
-        "step_overhead.py": "stage 1 (alignment)  without   285.9 ms a step, with 1.03x",
         "attention_paths.py": "  forward + backward   no capture     12.5 ms   fused 1.10x",
     }
     benchmarks = benchmark_script("compare_checkouts").BENCHMARKS
@@ -175,6 +176,22 @@ def test_checkouts_are_compared_by_what_the_benchmarks_print(benchmark_script):
     }
     assert found == {
         "three_stages.py": [("", "22.4")],
-        "step_overhead.py": [("1", "285.9")],
         "attention_paths.py": [("forward + backward", "12.5")],
     }
+
+
+def test_steps_of_two_checkouts_take_turns(benchmark_script):
+    """This checkout against itself: every step of every stage has its time on both sides."""
+    compare = benchmark_script("compare_checkouts")
+    here = Path(__file__).resolve().parent.parent
+    times = dict(compare.step_times({"before": here, "after": here}, sys.executable, steps=2))
+    assert list(times) == [f"step_overhead stage {number}" for number in (1, 2, 3)]
+    for sides in times.values():
+        assert all(len(sides[name]) == 2 and min(sides[name]) > 1 for name in ("before", "after"))
+
+
+def test_a_checkout_without_an_engine_ends_the_comparison(benchmark_script, tmp_path):
+    compare = benchmark_script("compare_checkouts")
+    folders = {"before": tmp_path, "after": tmp_path}
+    with pytest.raises(InputError, match="ended too early"):
+        list(compare.step_times(folders, sys.executable, steps=1))

@@ -19,7 +19,8 @@ from adb_core.checkpoint import (
     save_checkpoint,
 )
 from adb_core.engine import TrainingError
-from adb_core.learner import Learner, make_optimizer
+from adb_core.learner import Learner
+from adb_core.optimizers import make_optimizer
 from adb_core.personalization import personalize
 from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.training import train_stage
@@ -147,7 +148,7 @@ import re, sys; sys.path[:0] = {paths!r}
 import torch
 from models import make_learner, short
 from adb_core.checkpoint import Progress, load_checkpoint, save_checkpoint
-from adb_core.learner import make_optimizer
+from adb_core.optimizers import make_optimizer
 from adb_core.recipes import recipe
 
 def peak():

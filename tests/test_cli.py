@@ -218,6 +218,47 @@ def test_the_preset_follows_the_base():
     assert not any(s.regularized for s in scaled.stages)
 
 
+def test_options_of_training_reach_the_run(tmp_path):
+    """Previews are drawn without changing what is trained; the model is saved as was asked."""
+    quick = ["--recipe", "dreambooth", "--views", "2", "--batch", "2"]
+    Path("set.txt").write_text("a photo of a {}\na sketch of a {}\n")
+    more = ["--prompt-set", "set.txt", "--steps", "2", "--save-dtype", "bfloat16"]
+    plain, shown = run(*PICO, *quick), run(*PICO, *quick, *more, "--out", "other")
+    assert plain.exit_code == shown.exit_code == 0, shown.output
+    assert "tier cpu (" in shown.stdout and "by estimate" in shown.stdout
+    assert "preview: other/previews/dreambooth-finetune-00001.png" in shown.stdout
+    assert Image.open("other/previews/dreambooth-finetune-00001.png").size == (64, 32)
+    ends = [Path(folder, "checkpoint.safetensors").read_bytes() for folder in ("result", "other")]
+    assert ends[0] == ends[1]
+    sizes = [
+        Path(folder, "model/unet/diffusion_pytorch_model.safetensors").stat().st_size
+        for folder in ("result", "other")
+    ]
+    assert sizes[1] < 0.7 * sizes[0]
+    saved = load_result("other", device="cpu") if Path("other/adb.json").exists() else None
+    saved = saved or load_result("other/model", device="cpu")
+    assert saved.unet.dtype.is_floating_point and saved.unet.dtype.itemsize == 4
+
+
+def test_resolution_crop_and_flip_reach_the_views(monkeypatch):
+    seen, real = [], learner.encode_views
+
+    def encode(*arguments, **more):
+        found = real(*arguments, **more)
+        seen.append((arguments[4], found.mean.shape))
+        return found
+
+    monkeypatch.setattr(learner, "encode_views", encode)
+    quick = ["--recipe", "textual_inversion", "--views", "2"]
+    done = run(*PICO, *quick, "--resolution", "16", "--crop", "center", "--flip")
+    assert done.exit_code == 0, done.output
+    ((augmentation, shape),) = seen
+    assert (augmentation.crop, augmentation.flip) == (1.0, True) and shape[2:] == (8, 8)
+    assert json.loads(Path("result/model/unet/config.json").read_text())["sample_size"] == 8
+    done = run(*PICO, *quick)
+    assert done.exit_code == 2 and "belongs to another recipe" in done.stderr
+
+
 def test_concepts_are_listed():
     done = run("concepts")
     assert done.exit_code == 0 and "pico" in done.stdout and "held-out:" in done.stdout
@@ -241,7 +282,7 @@ def test_doctor_says_what_is_missing_and_what_fits(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "train", "generate", "attention", "concepts", "doctor"]
+    "command", ["", "demo", "train", "generate", "attention", "evaluate", "concepts", "doctor"]
 )
 def test_help_reads_like_documentation(command):
     done = run(*command.split(), "--help")

@@ -24,7 +24,7 @@ def test_folder_with_all_kinds_of_images(tmp_path):
     assert len(concept.images) == 4 and all(
         i.shape == (30, 40, 3) and i.dtype == np.uint8 for i in concept.images
     )
-    assert concept.skipped == (("notes.txt", "not one of .png, .jpg, .jpeg, .webp"),)
+    assert concept.skipped == (("notes.txt", "not one of .png, .jpg, .jpeg, .webp, .heic, .heif"),)
     assert concept.placeholder == f"<{tmp_path.name.lower()}>"
 
 

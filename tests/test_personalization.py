@@ -41,7 +41,7 @@ def test_the_base_model_is_never_changed():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_on_sd_block_structures(kind, name):
     result = personalize(
-        tiny_base(kind), tiny_concept(), short(recipe(name), steps=1), view_count=2
+        tiny_base(kind), tiny_concept(masked=True), short(recipe(name), steps=1), view_count=2
     )
     assert all(np.isfinite(r.loss) for r in result.history) and len(result.history) == len(
         result.learner.recipe.stages

@@ -1,5 +1,7 @@
 """Figures are legible, say what they show, and refuse to be empty."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ import torch
 from adb_core import plots
 from adb_core.drift import Drift
 from adb_core.plots import curves
+from adb_core.plots.diagram import BOXES, TRAINED
+from adb_core.recipes import recipe
 from adb_core.records import StepRecord
 
 
@@ -118,3 +122,55 @@ def test_running_mean_by_hand():
     torch.testing.assert_close(
         curves._smooth([1.0, 3.0, 5.0, 9.0], 2), np.array([1.0, 2.0, 4.0, 7.0])
     )
+
+
+# ---------------------------------------------------------------- the diagram
+
+
+def boxes_of(figure) -> dict[str, tuple]:
+    """text of a box -> (face color, width of its frame)"""
+    from matplotlib.colors import to_hex
+    from matplotlib.patches import FancyBboxPatch
+
+    patches = [p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
+    assert len(patches) == len(BOXES)
+    return {
+        name: (to_hex(patch.get_facecolor()).upper(), patch.get_linewidth())
+        for name, patch in zip(BOXES, patches, strict=True)
+    }
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_diagram_colors_what_a_stage_trains(number):
+    stage = recipe("attndreambooth").stages[number]
+    boxes = boxes_of(plots.diagram("maps", stage))
+    trained = {name for name, (color, _) in boxes.items() if color == TRAINED}
+    expected = [
+        {"row"},
+        {"cross-attention"},
+        {"unet", "self-attention", "cross-attention"},
+    ][number]
+    assert trained == expected
+    assert [name for name, (_, width) in boxes.items() if width > 2] == ["maps"]
+
+
+def test_the_diagram_says_in_words_what_it_shows():
+    stage = recipe("attndreambooth").stages[1]
+    alt = plots.alt_text(plots.diagram(["row", "maps"], stage))
+    assert "Trained in attention: cross-attention." in alt and "about: row, maps" in alt
+    assert "Trained" not in plots.alt_text(plots.diagram())
+
+
+def test_the_diagram_has_no_other_boxes():
+    with pytest.raises(ValueError, match="no box 'decoder ring': choose from prompt, tokens"):
+        plots.diagram("decoder ring")
+
+
+def test_no_two_boxes_of_the_diagram_overlap_but_the_unets_own():
+    for (a, first), (b, second) in combinations(BOXES.items(), 2):
+        apart = any(
+            first[i] + first[i + 2] <= second[i] or second[i] + second[i + 2] <= first[i]
+            for i in (0, 1)
+        )
+        inside = {a, b} - {"unet"} <= {"self-attention", "cross-attention"}
+        assert apart or inside, (a, b)

@@ -23,6 +23,8 @@ def text(name: str) -> str:
     [
         ("vendor.github-workflows", ".github/workflows/tests.yml"),
         ("custom.github-workflows-require-timeout", ".github/workflows/tests.yml"),
+        ("vendor.github-workflows", ".github/workflows/site.yml"),
+        ("custom.github-workflows-require-timeout", ".github/workflows/site.yml"),
         ("vendor.citation-file-format", "CITATION.cff"),
     ],
 )

@@ -14,10 +14,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from adb_core.system import company as company_module, devices
+from adb_core.system import company as company_module, devices, heap as heap_module
 from adb_core.system.commands import InputError, command_app, run_command
 from adb_core.system.company import Company, mind_company
 from adb_core.system.fingerprints import fingerprint, json_fingerprint
+from adb_core.system.heap import keep_heap
 from adb_core.system.interrupts import deferred_interrupt
 
 # ---------------------------------------------------------------- commands
@@ -190,3 +191,40 @@ def test_a_watch_ends_where_the_system_does_not_say(monkeypatch):
     monkeypatch.setattr(company, "see", acted.append)
     company.watch()
     assert acted == [1.0, 0.0, 0.0]
+
+
+# ---------------------------------------------------------------- the heap
+
+FREED = """
+import resource, sys
+import torch
+from adb_core.system.heap import keep_heap
+if sys.argv[1] == "kept":
+    assert keep_heap()
+torch.set_num_threads(1)
+for _ in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step = [torch.ones(2 << 20) for _ in range(20)]  # 160 MB, all of it free at the step's end
+    del step
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults_of_a_step(what: str) -> int:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", FREED, what]
+    return int(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not keep_heap(), reason="not glibc, or malloc's settings are chosen")
+def test_a_step_finds_the_memory_that_the_step_before_it_freed():
+    assert faults_of_a_step("given back") > 10_000
+    assert faults_of_a_step("kept") < 1_000
+
+
+def test_who_has_settings_of_the_heap_has_chosen(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    assert not keep_heap()
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    monkeypatch.setattr(heap_module.sys, "platform", "darwin")
+    assert not keep_heap()

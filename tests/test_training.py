@@ -8,8 +8,9 @@ from models import make_learner, short, tiny_base, tiny_concept, weights
 
 from adb_core import engine
 from adb_core.engine import TrainingError, make_accelerator
-from adb_core.learner import Learner, encode_views, make_optimizer
+from adb_core.learner import Learner, encode_views
 from adb_core.losses import draw_batch, step_rng
+from adb_core.optimizers import make_optimizer
 from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.regularizer import regularizer, stack_statistics
 from adb_core.training import train_stage

@@ -2,7 +2,7 @@
 
     python tools/setup_venv.py
 
-Installs the project in editable form with its `notebooks` and `test` extras, at the
+Installs the project in editable form with all of its extras, at the
 versions of constraints.txt. A second run finds a stamp and ends at once; the stamp is
 written last, so an install that was cut short is started again from an empty `.venv`.
 """
@@ -28,7 +28,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 READY = VENV / ".adb-ready"  # holds key() of the last install that succeeded
 INSTALLING = VENV / ".adb-installing"  # there only while pip is at work
-REQUIREMENT = ".[notebooks,test]"
+REQUIREMENT = ".[logs,lora,notebooks,photos,site,test]"
 
 
 def key():

@@ -14,6 +14,7 @@ from ..system.commands import InputError
 
 if TYPE_CHECKING:
     from ..concept import Concept
+    from ..images import Augmentation
     from ..recipes import Recipe
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
@@ -71,6 +72,64 @@ def find_recipe(
         return scaled(plan, steps=steps, lr=lr, weight=weight)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def with_batch(plan: Recipe, batch: int | None) -> Recipe:
+    """A recipe with another batch size in every stage.
+
+    Raises:
+        InputError: one that no stage can have.
+    """
+    if batch is None:
+        return plan
+    check_counts(batch=batch)
+    return replace(plan, stages=tuple(replace(s, batch_size=batch) for s in plan.stages))
+
+
+def augmentation(crop: str, flip: bool) -> Augmentation:
+    """How views differ from the photos; a photo that was cut once is seen whole in every view."""
+    from ..images import Augmentation
+
+    return Augmentation(flip=flip) if crop == "random" else Augmentation(crop=1.0, flip=flip)
+
+
+def check_resolution(side: int | None) -> None:
+    """Find a resolution that no model can be trained at; its own unit is known when it is loaded.
+
+    Raises:
+        InputError: it is one.
+    """
+    if side is not None and (side < 16 or side % 8):
+        near = max(16, round(side / 8) * 8)
+        raise InputError(f"--resolution {side} must be at least 16 and divide by 8: use {near}")
+
+
+def check_tier(name: str, device: str) -> None:
+    """Find a tier that is misspelt, or another device's, before anything loads.
+
+    Raises:
+        InputError: it is.
+    """
+    from ..engine import TrainingError
+    from ..system.devices import pick_device
+    from ..tiers import of
+
+    try:
+        of(name, pick_device(device))
+    except TrainingError as error:
+        raise InputError(f"--tier: {error}") from error
+
+
+def check_save_dtype(name: str) -> None:
+    """Find a number format that weights cannot be saved in.
+
+    Raises:
+        InputError: it is none.
+    """
+    from ..system.weights import DTYPES
+
+    if name not in DTYPES:
+        raise InputError(f"--save-dtype {name!r}: choose one of {', '.join(DTYPES)}")
 
 
 def check_seed(*seeds: int) -> None:

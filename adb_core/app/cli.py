@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
+from .commands.evaluate import evaluate
 from .commands.machine import concepts, doctor
+from .commands.photos import crop_preview
+from .commands.study import app as study
 from .commands.training import demo, train
 
 HELP = """Teach a text-to-image model one new thing from a few pictures: AttnDreamBooth and its \
@@ -21,14 +24,16 @@ come with the project. A first round:
   adb train --concept pico --out out/pico        personalize the tiny model
   adb generate "a photo of a {} on the beach" --model out/pico
   adb attention "a photo of a {} on the beach" --model out/pico
+  adb evaluate --quick                           compare methods, with intervals
 
 Mistakes in what you type end with one line that names the cure and exit code 2; Ctrl-C ends
 with exit code 130.
 """
 
 app = typer_app("adb", no_args_is_help=True, help=HELP)
-for command in (demo, train, generate, attention, concepts, doctor):
+for command in (demo, train, crop_preview, generate, attention, evaluate, concepts, doctor):
     app.command()(polite(command))
+app.add_typer(study, name="study")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What this machine has, whether the bundled data are whole, and which preset fits."""
+"""What this machine has, whether the bundled data are whole, and which tier fits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ import psutil
 
 GIB = 2**30
 LIBRARIES = ("torch", "diffusers", "transformers")
-# Stable Diffusion 2.1's U-Net has 866 million parameters: 3.2 GiB in float32. Weights, gradients
-# and AdamW's two moments are four times that, 13 GiB; the rest is room for the activations of
-# batch 8 at 512 pixels. An estimate from the arithmetic, not a measurement.
-PAPER_GIB = 40
 DISK_GIB = 1.0
 MEMORY_GIB = 1.0  # make demo takes 0.7 at its peak, libraries included
 
@@ -53,21 +49,37 @@ def examine(folder: str | Path = ".") -> Findings:
         ("disk", f"{free:.1f} GiB free at {place}"),
         *data,
     ]
-    return Findings(lines, advise(gpu_gib), problems)
+    return Findings(lines, advise(gpu_gib, memory), problems)
 
 
-def advise(gpu_gib: float | None) -> str:
-    """Which preset fits an accelerator of that memory; None is none."""
-    if gpu_gib is not None and gpu_gib >= PAPER_GIB:
+def advise(gpu_gib: float | None, memory: float | None = None) -> str:
+    """Which tier fits Stable Diffusion 2.1 at 512 pixels, and why; all figures are estimates.
+
+    Args:
+        gpu_gib: free on the largest CUDA device; None where there is none.
+        memory: free of the machine's own.
+    """
+    import torch
+
+    from ..engine import TrainingError
+    from ..recipes import recipe
+    from ..tiers import SD21, TIERS, choose, estimate
+
+    plan = recipe("attndreambooth", "paper")
+    if gpu_gib is None:
+        need = estimate(TIERS["cpu"], SD21, plan)
+        free = "" if memory is None else f" of {memory:.1f} free"
         return (
-            "tiny fits, and so does paper (Stable Diffusion at 512 pixels): "
-            "adb train --base sd21 --preset paper --mixed-precision bf16"
+            f"tiny fits; Stable Diffusion 2.1 wants a CUDA device, and there is no CUDA device: on "
+            f"the CPU it takes {need:.1f} GiB by estimate{free}, and hours (tier cpu; "
+            "--resolution 256 --batch 1 takes less)"
         )
-    there = "no CUDA device" if gpu_gib is None else f"a CUDA device of {gpu_gib:.0f} GiB"
-    return (
-        "tiny fits; paper (Stable Diffusion at 512 pixels) wants a CUDA device of about "
-        f"{PAPER_GIB} GiB by estimate, and there is {there}"
-    )
+    try:
+        _, why = choose(gpu_gib, torch.device("cuda"), SD21, plan)
+    except TrainingError as error:
+        return f"tiny fits; Stable Diffusion 2.1 on {gpu_gib:.0f} GiB: {error}"
+    sd21 = f"Stable Diffusion 2.1 on {gpu_gib:.0f} GiB: adb train --base sd21"
+    return f"tiny fits, and so does {sd21} ({why})"
 
 
 def _cpu() -> str:
@@ -97,13 +109,19 @@ def _free_memory() -> float:
 
 
 def _gpu() -> tuple[str, float | None]:
-    """What is there, in words, and the memory of the largest CUDA device in GiB."""
+    """What is there, in words, and the GiB that are free on the largest CUDA device."""
     import torch
+
+    from ..system.memory import free_memory
 
     if torch.cuda.is_available():
         cards = [torch.cuda.get_device_properties(k) for k in range(torch.cuda.device_count())]
-        names = [f"CUDA {card.name}, {card.total_memory / GIB:.0f} GiB" for card in cards]
-        return "; ".join(names), max(card.total_memory for card in cards) / GIB
+        free = [free_memory(torch.device("cuda", k)) for k in range(len(cards))]
+        names = [
+            f"CUDA {card.name}, {card.total_memory / GIB:.0f} GiB, {left:.1f} free"
+            for card, left in zip(cards, free, strict=True)
+        ]
+        return "; ".join(names), max(free)
     if torch.backends.mps.is_available():
         most = torch.mps.recommended_max_memory() / GIB
         return f"Apple MPS, recommended at most {most:.0f} GiB", None

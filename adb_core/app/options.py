@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -99,6 +100,61 @@ Accumulation = Annotated[
     ),
 ]
 SaveEvery = Annotated[int, option("--save-every", "Steps between two checkpoints.")]
+TierName = Annotated[
+    str,
+    option(
+        "--tier",
+        "How to save memory: auto (the widest that fits into what is free), gpu80, gpu24, gpu16, "
+        "gpu8 or cpu. Where memory runs out all the same, the run goes on one tier down.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    option("--batch", "Samples a step, in every stage; by default the recipe's."),
+]
+Resolution = Annotated[
+    int | None,
+    option(
+        "--resolution",
+        "Pixels a side to train at, by default the model's own; less takes less memory and time.",
+    ),
+]
+Flip = Annotated[
+    bool,
+    option("--flip", "Mirror half of the views: not for what is not symmetric, as a face or text."),
+]
+SaveDtype = Annotated[
+    str,
+    option(
+        "--save-dtype",
+        "Of the weights in OUT/model: float32, or float16 or bfloat16, which take half the disk.",
+    ),
+]
+Tf32 = Annotated[
+    bool | None,
+    option(
+        "--tf32/--no-tf32",
+        "Multiply float32 with TF32's shorter mantissa, on GPUs that have it; by default where "
+        "the tier says so in training, and not in drawing.",
+    ),
+]
+PromptSet = Annotated[
+    str | None,
+    option(
+        "--prompt-set",
+        "Draw these prompts on the way, into OUT/previews: a bundled set, as complex, or a text "
+        "file with one prompt a line, each with one {}.",
+    ),
+]
+PreviewEvery = Annotated[
+    int, option("--preview-every", "Steps between two previews; each stage's last step is one.")
+]
+PreviewSteps = Annotated[
+    int | None, option("--steps", "Sampling steps of a preview; by default the model's own.")
+]
+PreviewGuidance = Annotated[
+    float | None, option("--guidance", "Guidance scale of a preview; by default the model's own.")
+]
 Resume = Annotated[
     bool,
     option(
@@ -113,6 +169,19 @@ Tensorboard = Annotated[
         "Also write every step's numbers to OUT/logs for TensorBoard (pip install tensorboard).",
     ),
 ]
+
+# ---------------------------------------------------------------- photos
+
+Crop = Annotated[
+    str,
+    option(
+        "--crop",
+        "random (another square of the photo for each view), center, subject (needs masks), or "
+        "none (the whole photo, with bars).",
+    ),
+]
+Side = Annotated[int, option("--side", "Pixels that the model takes in: 512 for most.")]
+CropsFile = Annotated[Path, option("--out", "The picture to write: one row a photo.")]
 
 # ---------------------------------------------------------------- drawing
 
@@ -152,6 +221,10 @@ Guidance = Annotated[
     ),
 ]
 
+Pictures = Annotated[
+    int, option("--batch", "Pictures at once; fewer take less memory, and little more time.")
+]
+
 # ---------------------------------------------------------------- what is written and said
 
 RunFolder = Annotated[
@@ -167,3 +240,32 @@ SheetFile = Annotated[
 ]
 MapsFile = Annotated[Path, option("--out", "The picture to write.")]
 Quiet = Annotated[bool, option("--quiet", "No progress bars.")]
+
+# ---------------------------------------------------------------- the study
+
+
+class Half(str, Enum):
+    """Of the bundled concepts."""
+
+    tuning = "tuning"
+    held_out = "held-out"
+
+
+StudyFolder = Annotated[Path, option("--out", "Where cells and results are kept.")]
+Quick = Annotated[bool, option("--quick", "A small edition: a few recipes, two concepts.")]
+Recipes = Annotated[
+    list[str] | None, option("--recipes", "Recipes to train, several times; by default all.")
+]
+Concepts = Annotated[list[str] | None, option("--concepts", "Bundled concepts, several times.")]
+HalfName = Annotated[Half, option("--half", "Half of the concepts.")]
+TrainingSeeds = Annotated[
+    list[int] | None, option("--seeds", "Seeds of the trainings, several times.")
+]
+PromptSets = Annotated[
+    list[str] | None, option("--prompts", "Bundled prompt sets, several times; by default all.")
+]
+PerSet = Annotated[int | None, option("--per-set", "Prompts of each set.")]
+Moments = Annotated[int, option("--moments", "How often a training is measured on its way.")]
+DataFolder = Annotated[
+    Path | None, option("--data", "Another data folder, as the variable ADB_DATA names one.")
+]

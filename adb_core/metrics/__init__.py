@@ -25,7 +25,16 @@ _SUBMODULE_OF = {
     "EvaluationOptions": "evidence", "Evidence": "evidence", "LeftOut": "evidence",
     "Pictures": "evidence", "MODEL_METRICS": "registry", "PICTURE_METRICS": "registry",
     "evaluate_result": "evaluate", "score_pictures": "evaluate",
-    "ceiling": "ceilings", "round_trip": "ceilings",
+    "ceiling": "ceilings", "round_trip": "ceilings", "true_rounds": "ceilings",
+    "map_distances": "pointing", "total_variation": "pointing",
+    "Comparison": "significance", "compare": "significance", "concept_means": "significance",
+    "holm": "significance", "holm_levels": "significance", "sign_flip_test": "significance",
+    "paired_differences": "significance",
+    "Moment": "frontiers", "area": "frontiers", "between": "frontiers", "envelope": "frontiers",
+    "identity_at": "frontiers", "moments": "frontiers",
+    "TRUTH_METRICS": "truth", "Compared": "truth", "Truth": "truth", "by_complexity": "truth",
+    "complexity": "truth",
+    "joint_hits": "truth", "score_against_truth": "truth", "identity_shares": "truth",
 }  # fmt: skip
 
 __all__ = list(_SUBMODULE_OF)

@@ -39,6 +39,38 @@ def round_trip(base: Base, images: np.ndarray, batch: int = 16) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def true_rounds(
+    concept: Concept, asks: Sequence[Mapping[str, str]], seeds: Sequence[int], base: Base
+) -> np.ndarray:
+    """The true pictures of every prompt and seed after a base model's VAE.
+
+    Returns:
+        uint8 (prompts, seeds, side, side, 3).
+
+    Raises:
+        MetricError: nothing is asked for, or the base's pictures have another size.
+        ValueError: the concept is not the toy world's.
+    """
+    _check_asked(asks, seeds)
+    pictures = true_pictures(concept, asks, seeds)
+    _check_side(base, pictures.shape[1])
+    rounded = round_trip(base, pictures)
+    return rounded.reshape(len(asks), len(seeds), *rounded.shape[1:])
+
+
+def _check_asked(asks: Sequence, seeds: Sequence) -> None:
+    if not len(asks) or not len(seeds):
+        raise MetricError("give at least one prompt and one seed to draw the truth for")
+
+
+def _check_side(base: Base, side: int) -> None:
+    if base.side != side:
+        raise MetricError(
+            f"the true pictures have {side}x{side} pixels, the base model's {base.side}x"
+            f"{base.side}: pass a base model of the toy world"
+        )
+
+
 def ceiling(
     concept: Concept,
     asks: Sequence[Mapping[str, str]],
@@ -61,16 +93,10 @@ def ceiling(
         MetricError: nothing is asked for, or the base's pictures have another size.
         ValueError: the concept is not the toy world's.
     """
-    if not len(asks) or not len(seeds):
-        raise MetricError("give at least one prompt and one seed to draw the truth for")
+    _check_asked(asks, seeds)
     pictures = {"drawn": true_pictures(concept, asks, seeds)}
     if base is not None:
-        side = pictures["drawn"].shape[1]
-        if base.side != side:
-            raise MetricError(
-                f"the true pictures have {side}x{side} pixels, the base model's {base.side}x"
-                f"{base.side}: pass a base model of the toy world"
-            )
+        _check_side(base, pictures["drawn"].shape[1])
         pictures["after the VAE"] = round_trip(base, pictures["drawn"])
     judge = judge or load_judge()
     each = [dict(asked) for asked in asks for _ in seeds]

@@ -6,6 +6,7 @@ which people with any of the common color blindnesses can tell apart.
 """
 
 from .curves import curves_alt, training_curves
+from .diagram import diagram
 from .drift import DriftPoint, drift_alt, embedding_drift
 from .figures import (
     CATEGORY_COLOR,
@@ -21,7 +22,9 @@ from .figures import (
     style_axes,
     to_png,
 )
+from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
+from .shares import attention_stack
 
 __all__ = [
     "CATEGORY_COLOR",
@@ -33,9 +36,15 @@ __all__ = [
     "V_COLOR",
     "alt_text",
     "attention_grid",
+    "attention_stack",
+    "by_complexity",
+    "complexity_alt",
     "curves_alt",
+    "diagram",
     "drift_alt",
     "embedding_drift",
+    "frontier",
+    "frontier_alt",
     "image_grid",
     "legend",
     "new_figure",

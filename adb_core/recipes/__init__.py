@@ -2,20 +2,24 @@
 
 Every method and every ablation of the paper is a :class:`Recipe`: a row of ``paper.py``, for Stable
 Diffusion, and the same row of ``tiny.py``, for the bundled model. To add one, add its row to both.
+What other papers have since proposed, and further ablations, stand in ``others.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .lora import Lora
+from .others import OTHERS_PAPER, OTHERS_TINY
 from .paper import PAPER
 from .stage import Recipe, Stage, scaled
 from .tiny import TINY
 
-__all__ = ["PRESETS", "RECIPES", "Recipe", "Stage", "recipe", "recipe_table", "scaled"]
+__all__ = ["PRESETS", "RECIPES", "Lora", "Recipe", "Stage", "recipe", "recipe_table", "scaled"]
 
 _PRESETS = {
-    preset: {r.name: r for r in rows} for preset, rows in (("tiny", TINY), ("paper", PAPER))
+    preset: {r.name: r for r in rows}
+    for preset, rows in (("tiny", TINY + OTHERS_TINY), ("paper", PAPER + OTHERS_PAPER))
 }
 PRESETS = tuple(_PRESETS)
 RECIPES = tuple(_PRESETS["tiny"])

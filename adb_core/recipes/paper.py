@@ -6,6 +6,7 @@ fast version is theirs too. Textual Inversion: Gal et al. 2022. DreamBooth: Ruiz
 """
 
 # fmt: off
+from .lora import ATTENTIONS, EVERYWHERE
 from .stage import CROSS_ATTENTION, EMBEDDING, JOINT, TEMPLATES, UNET, Recipe, Stage
 
 #                              trains           steps   lr batch
@@ -23,6 +24,11 @@ FINETUNE  = Stage("finetune",  UNET,       800, 5e-6, 4)
 PRIOR     = Stage("finetune",  UNET,       800, 5e-6, 4, prior_weight=1.0)
 TOGETHER  = Stage("joint",     JOINT,      800, 5e-6, 4, embedding_lr=5e-4)
 
+# The authors have no adapters: these numbers are ours, and not tuned yet.
+ATTENTION_LORA = Stage("attention", CROSS_ATTENTION, 100, 1e-4, 8, lambda_mu=2.0, lambda_sigma=5.0)
+IDENTITY_LORA  = Stage("identity",  UNET,            500, 5e-5, 8, lambda_mu=2.0, lambda_sigma=5.0)
+FINETUNE_LORA  = Stage("finetune",  UNET,            800, 1e-4, 4)
+
 PAPER = (
     Recipe("attndreambooth",      (ALIGNMENT, ATTENTION, IDENTITY)),
     Recipe("attndreambooth_fast", (ALIGNMENT, ATTENTION, QUICK)),
@@ -34,4 +40,6 @@ PAPER = (
     Recipe("without_stage_2",     (ALIGNMENT, IDENTITY)),
     Recipe("without_stage_3",     (ALIGNMENT, ATTENTION)),
     Recipe("without_regularizer", (FREE_ALIGNMENT, FREE_ATTENTION, FREE_IDENTITY)),
+    Recipe("attndreambooth_lora", (ALIGNMENT, ATTENTION_LORA, IDENTITY_LORA), lora=EVERYWHERE),
+    Recipe("lora_dreambooth",     (FINETUNE_LORA,), init="sks", lora=ATTENTIONS),
 )

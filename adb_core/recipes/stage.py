@@ -5,9 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-TRAINABLE = ("embedding", "cross_attention", "unet")
-EMBEDDING, CROSS_ATTENTION, UNET = ((name,) for name in TRAINABLE)
-JOINT = ("embedding", "unet")
+from .lora import Lora
+
+TRAINABLE = ("embedding", "cross_attention", "unet", "key_value")
+EMBEDDING, CROSS_ATTENTION, UNET, _ = ((name,) for name in TRAINABLE)
+JOINT, ROW_AND_KEYS = ("embedding", "unet"), ("embedding", "key_value")
+
+# Fields of a stage that weigh something: 0 switches it off.
+WEIGHTS = (
+    "lambda_mu", "lambda_sigma", "prior_weight", "weight_decay", "pixelwise", "total_variation",
+    "masked_map", "key_lock", "core_embedding", "core_embedding_code", "core_attention",
+    "core_attention_code",
+)  # fmt: skip
 
 # Textual Inversion's templates (Gal et al. 2022, appendix), in words the tiny model knows as well.
 TEMPLATES = (
@@ -25,11 +34,16 @@ class Stage:
 
     Attributes:
         train: which parameters move: "embedding" (the row of [V]), "cross_attention" (every
-            parameter of every ``attn2``), "unet" (all of the U-Net, cross-attention included).
+            parameter of every ``attn2``), "unet" (all of the U-Net, cross-attention included),
+            "key_value" (of every ``attn2`` only the keys' and values' weights).
         steps: optimizer steps; batch_size: samples per optimizer step.
         lr: AdamW's constant learning rate; embedding_lr: another one for the row, if not None.
         lambda_mu, lambda_sigma: weights of the attention regularizer; both 0 switches it off.
         reduction: over the batch, "sum" as the authors have it, or "mean".
+        detach_category: the regularizer pulls [V] alone; the authors let both sides move.
+        pixelwise, total_variation, masked_map: weights of the terms in ``map_losses.py``.
+        key_lock, core_embedding, core_attention and those of the released code: weights of the
+            terms in ``text_losses.py``.
         prior_weight: weight of DreamBooth's prior preservation loss on images of the category.
         prompts: training prompts, ``{}`` is "[V] category" (or "[V]" alone, see Recipe.subject).
     """
@@ -43,6 +57,15 @@ class Stage:
     lambda_mu: float = 0.0
     lambda_sigma: float = 0.0
     reduction: str = "sum"
+    detach_category: bool = False
+    pixelwise: float = 0.0
+    total_variation: float = 0.0
+    masked_map: float = 0.0
+    key_lock: float = 0.0
+    core_embedding: float = 0.0
+    core_embedding_code: float = 0.0
+    core_attention: float = 0.0
+    core_attention_code: float = 0.0
     prior_weight: float = 0.0
     prompts: tuple[str, ...] = ("a photo of a {}",)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -60,7 +83,7 @@ class Stage:
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 self._refuse(f"{name} must be positive and finite, got {value!r}")
-        for name in ("lambda_mu", "lambda_sigma", "prior_weight", "weight_decay"):
+        for name in WEIGHTS:
             if not (0 <= getattr(self, name) < math.inf):
                 value = getattr(self, name)
                 self._refuse(f"{name} must not be negative or infinite, got {value!r}")
@@ -76,6 +99,24 @@ class Stage:
     def regularized(self) -> bool:
         return self.lambda_mu > 0 or self.lambda_sigma > 0
 
+    @property
+    def compares(self) -> bool:
+        """Whether [V]'s map is held against the category's, which the prompts must name then."""
+        return self.regularized or self.pixelwise > 0 or self.total_variation > 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether a loss needs to know where [V] stands in the prompt and where it looks."""
+        return self.compares or self.masked_map > 0 or self.key_lock > 0
+
+    def trains(self, name: str) -> bool:
+        """Whether a parameter of the U-Net, by its name, is one that moves."""
+        return (
+            "unet" in self.train
+            or ("cross_attention" in self.train and ".attn2." in name)
+            or ("key_value" in self.train and (".attn2.to_k." in name or ".attn2.to_v." in name))
+        )
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -86,6 +127,8 @@ class Recipe:
             rare token that DreamBooth keeps fixed).
         subject: what ``{}`` in a prompt becomes: "{v} {category}", or "{v}" alone.
         vectors: rows per concept.
+        lora: stages train low-rank adapters of the U-Net's layers in place of the layers; None:
+            the layers themselves.
     """
 
     name: str
@@ -93,6 +136,7 @@ class Recipe:
     init: str = "category"
     subject: str = "{v} {category}"
     vectors: int = 1
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
         names = [s.name for s in self.stages]
@@ -113,6 +157,11 @@ class Recipe:
     def steps(self) -> int:
         """Optimizer steps of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a stage is shown where the subject truly is."""
+        return any(stage.masked_map for stage in self.stages)
 
 
 def scaled(recipe: Recipe, *, steps: float = 1.0, lr: float = 1.0, weight: float = 1.0) -> Recipe:

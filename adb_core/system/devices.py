@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 # Of psutil's times, where a system has them: all but idle and waiting for disks.
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal", "interrupt", "dpc")
@@ -63,6 +66,25 @@ def has_bf16(device="cpu") -> bool:
         info = Path("/proc/cpuinfo")
         text = info.read_text() if info.exists() else ""
         return "avx512_bf16" in text or "amx_bf16" in text
+
+
+@contextmanager
+def tf32(wanted: bool | None) -> Iterator[None]:
+    """Within, float32 products on NVIDIA GPUs may use TF32's shorter mantissa, or may not.
+
+    None leaves torch's own choice: convolutions may, matrix products may not.
+    """
+    import torch
+
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for switch in switches if wanted is not None else ():
+            switch.allow_tf32 = wanted
+        yield
+    finally:
+        for switch, was in zip(switches, before, strict=True):
+            switch.allow_tf32 = was
 
 
 def busy_elsewhere(seconds: float = 0.4) -> float | None:

@@ -10,6 +10,7 @@ from .before_after import BeforeAfter
 from .drift import DriftExplorer
 from .panel import Panel, Worker, wide
 from .playground import RegularizerPlayground
+from .preference import PreferencePanel
 from .prompt_bench import PromptBench
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BeforeAfter",
     "DriftExplorer",
     "Panel",
+    "PreferencePanel",
     "PromptBench",
     "RegularizerPlayground",
     "Worker",

@@ -17,6 +17,8 @@ def generate(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     device: o.Device = "auto",
+    tf32: o.Tf32 = None,
+    batch: o.Pictures = 8,
     out: o.SheetFile = Path("out/generated.png"),
     quiet: o.Quiet = False,
 ) -> None:
@@ -30,8 +32,11 @@ def generate(
     check_file(out)
     loaded = find_model(model, prompts, device)
     from ...generation import generate as draw
+    from ...system.devices import tf32 as with_tf32
 
-    drawn = draw(loaded, prompts, seed, steps=steps, guidance=guidance, progress=not quiet)
+    how = {"steps": steps, "guidance": guidance, "batch": batch, "progress": not quiet}
+    with with_tf32(tf32):
+        drawn = draw(loaded, prompts, seed, **how)
     n, h, w, c = drawn.images.shape
     rows = drawn.images.reshape(len(prompts), len(seed), h, w, c).swapaxes(1, 2)
     _save_png(rows.reshape(len(prompts) * h, len(seed) * w, c), out)
@@ -46,6 +51,7 @@ def attention(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     device: o.Device = "auto",
+    tf32: o.Tf32 = None,
     out: o.MapsFile = Path("out/attention.png"),
     quiet: o.Quiet = False,
 ) -> None:
@@ -59,9 +65,11 @@ def attention(
     loaded = find_model(model, [prompt], device)
     from ... import plots
     from ...generation import generate as draw
+    from ...system.devices import tf32 as with_tf32
 
     how = {"steps": steps, "guidance": guidance, "progress": not quiet}
-    drawn = draw(loaded, prompt, [seed], maps=True, words=word or None, **how)
+    with with_tf32(tf32):
+        drawn = draw(loaded, prompt, [seed], maps=True, words=word or None, **how)
     figure = plots.word_maps(drawn.images[0], drawn.word_maps(0), drawn.prompts[0])
     plots.to_png(figure, out)
     typer.echo(plots.alt_text(figure))

@@ -27,7 +27,7 @@ def concepts() -> None:
 
 
 def doctor() -> None:
-    """Say what this machine has, whether the bundled data are whole, and which preset fits.
+    """Say what this machine has, whether the bundled data are whole, and which tier fits.
 
     The exit code is 0 if the tiny preset can run, else 2.
     """
@@ -36,6 +36,6 @@ def doctor() -> None:
     findings = examine()
     for name, text in findings.lines:
         typer.echo(f"{name:<14} {text}")
-    typer.echo(f"{'preset':<14} {findings.advice}")
+    typer.echo(f"{'tier':<14} {findings.advice}")
     if findings.problems:
         raise InputError("; ".join(findings.problems))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import typer
 
 from ...system.commands import INTERRUPTED
+from ...system.weights import cast_weights
 from .. import arguments, options as o
+from ..previews import Previews, read_prompts
 
 if TYPE_CHECKING:
     from ...concept import Concept
@@ -57,12 +60,23 @@ def train(
     seed: o.Seed = 0,
     resume: o.Resume = True,
     mixed_precision: o.Precision = "auto",
+    tier: o.TierName = "auto",
+    tf32: o.Tf32 = None,
     steps_scale: o.StepsScale = 1.0,
     lr_scale: o.LrScale = 1.0,
     weight_scale: o.WeightScale = 1.0,
+    batch: o.BatchSize = None,
+    resolution: o.Resolution = None,
     views: o.Views = 16,
+    crop: o.Crop = "random",
+    flip: o.Flip = False,
     accumulation: o.Accumulation = 1,
     save_every: o.SaveEvery = 50,
+    save_dtype: o.SaveDtype = "float32",
+    prompt_set: o.PromptSet = None,
+    preview_every: o.PreviewEvery = 50,
+    steps: o.PreviewSteps = None,
+    guidance: o.PreviewGuidance = None,
     tensorboard: o.Tensorboard = False,
     quiet: o.Quiet = False,
 ) -> None:
@@ -73,19 +87,35 @@ def train(
     OUT/model is a plain diffusers folder, and comes with a model card.
     Several GPUs: accelerate launch -m adb_core train ...
     """
-    arguments.check_seed(seed)
-    preset = preset or ("tiny" if base == "tiny" else "paper")
-    plan = arguments.find_recipe(recipe, preset, steps_scale, lr_scale, weight_scale)
-    arguments.check_counts(views=views, accumulation=accumulation, save_every=save_every)
-    arguments.check_device(device)
-    arguments.check_precision(mixed_precision, device)
-    arguments.refuse_pickle(base)
-    pictures = arguments.find_concept(concept, category, placeholder)
-    arguments.check_folder(out, resume)
-    machine = Machine(base, device, mixed_precision, tensorboard, quiet)
-    options = {"seed": seed, "out": out, "resume": resume, "view_count": views}
-    options |= {"accumulation": accumulation, "save_every": save_every}
-    Training(pictures, plan, machine, options).run()
+    prepared(SimpleNamespace(**locals())).run()
+
+
+def prepared(asked: SimpleNamespace) -> Training:
+    """The arguments of ``adb train``, all checked, before any weights load."""
+    arguments.check_seed(asked.seed)
+    preset = asked.preset or ("tiny" if asked.base == "tiny" else "paper")
+    scales = asked.steps_scale, asked.lr_scale, asked.weight_scale
+    plan = arguments.with_batch(arguments.find_recipe(asked.recipe, preset, *scales), asked.batch)
+    for name in ("views", "accumulation", "save_every", "preview_every"):
+        arguments.check_counts(**{name: getattr(asked, name)})
+    arguments.check_resolution(asked.resolution)
+    arguments.check_device(asked.device)
+    arguments.check_precision(asked.mixed_precision, asked.device)
+    arguments.check_tier(asked.tier, asked.device)
+    arguments.check_save_dtype(asked.save_dtype)
+    arguments.refuse_pickle(asked.base)
+    prompts = () if asked.prompt_set is None else read_prompts(asked.prompt_set)
+    pictures = arguments.find_concept(asked.concept, asked.category, asked.placeholder)
+    pictures = pictures.cropped(asked.crop)
+    arguments.check_folder(asked.out, asked.resume)
+    drawing = asked.seed, asked.steps, asked.guidance
+    previews = Previews(prompts, asked.out / "previews", asked.preview_every, *drawing)
+    machine = Machine(**{f.name: getattr(asked, f.name) for f in fields(Machine)})
+    kept = ("seed", "out", "resume", "accumulation", "save_every", "resolution")
+    options = {name: getattr(asked, name) for name in kept}
+    augmentation = arguments.augmentation(asked.crop, asked.flip)
+    options |= {"view_count": asked.views, "augmentation": augmentation}
+    return Training(pictures, plan, machine, options, previews, asked.save_dtype)
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,8 @@ class Machine:
     mixed_precision: str
     tensorboard: bool
     quiet: bool
+    tier: str
+    tf32: bool | None
 
 
 @dataclass(frozen=True)
@@ -107,25 +139,31 @@ class Training:
     plan: Recipe
     machine: Machine
     options: dict
+    previews: Previews
+    save_dtype: str
 
     def run(self) -> None:
         """Train, save, and say what to try; after Ctrl-C, say how to go on."""
-        from ... import base, engine
+        from ... import base, engine, tiers
         from ...checkpoint import CHECKPOINT
         from ...system.devices import pick_device
+        from ...system.memory import free_memory
 
         machine, out = self.machine, self.options["out"]
+        device = pick_device(machine.device)
         accelerator = engine.make_accelerator(
-            pick_device(machine.device),
-            machine.mixed_precision,
+            device,
+            tiers.precision_for(device, machine.mixed_precision),
             trackers="tensorboard" if machine.tensorboard else None,
             folder=str(out / "logs"),
         )
+        free = free_memory(device)
         loaded = base.load_base(machine.base, device=machine.device)
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
         before = _written(out / CHECKPOINT)
         try:
-            self._train(loaded, accelerator, say)
+            with engine.lost_process(accelerator):
+                self._train(loaded, accelerator, say, free)
         except KeyboardInterrupt:
             after = _written(out / CHECKPOINT)
             saved = after is not None and (self.options["resume"] or after != before)
@@ -135,18 +173,36 @@ class Training:
         folder = shlex.quote(str(out))
         say(f'try: adb generate "a photo of a {{}} on the beach" --model {folder}')
 
-    def _train(self, base, accelerator, say) -> None:
+    def _train(self, base, accelerator, say, free: float) -> None:
         from ...personalization import Run
+        from ...system.devices import tf32
 
-        shown = not self.machine.quiet and accelerator.is_main_process
-        how = {"accelerator": accelerator, "progress": shown, "in_place": True}
-        run = Run(base, self.concept, self.plan, **how, **self.options)
-        for record in run:
-            if record.is_last:
-                say(stage_line(run))
-        if accelerator.is_main_process:
+        is_main = accelerator.is_main_process
+        how = {"accelerator": accelerator, "progress": not self.machine.quiet and is_main}
+        options, tier = self._fitted(base, say, free, {"in_place": True, **how, **self.options})
+        with tf32(tier.tf32 if self.machine.tf32 is None else self.machine.tf32):
+            run = Run(base, self.concept, self.plan, options)
+            self.previews.check(run)
+            for record in run:
+                if record.is_last:
+                    say(stage_line(run))
+                if is_main and self.previews.is_due(record):
+                    say(f"preview: {self.previews.draw(run, record)}")
+        if is_main:
             run.result.save_pretrained(self.options["out"] / "model")
+            if self.save_dtype != "float32":
+                cast_weights(self.options["out"] / "model", self.save_dtype)
         accelerator.wait_for_everyone()
+
+    def _fitted(self, base, say, free: float, options: dict):
+        """The options of a Run, with those of a tier, which is named with its reason."""
+        from ... import tiers
+        from ...options import RunOptions
+
+        size = tiers.model_size(base, self.options["resolution"])
+        tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier)
+        say(why)
+        return tiers.fitted(RunOptions(**options), tier, size, base.device), tier
 
 
 def _goodbye(out: Path, saved: bool) -> str:

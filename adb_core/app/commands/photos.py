@@ -1,0 +1,47 @@
+"""``adb crop-preview``: what training will see of photos, and what is odd about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from .. import options as o
+from ..arguments import check_counts, check_file, check_seed, find_concept
+
+
+def crop_preview(
+    concept: o.ConceptName,
+    crop: o.Crop = "random",
+    side: o.Side = 512,
+    views: o.Views = 4,
+    seed: o.Seed = 0,
+    out: o.CropsFile = Path("out/crops.png"),
+) -> None:
+    """Show how photos are cut for training, and say what is odd about them.
+
+    A row a photo: the photo with the square that is kept, that square, and further views of it as
+    training draws them. Nothing is trained, and no photo is changed.
+
+    \b
+      adb crop-preview --concept my_photos --crop subject
+    """
+    check_seed(seed)
+    check_counts(views=views, side=side)
+    check_file(out)
+    from ...photos import CONSENT, crop_sheet, remarks, square
+    from ...pictures import save_png
+
+    photos = find_concept(concept, "thing", None)
+    masks = photos.masks or (None,) * len(photos.images)
+    pairs = zip(photos.images, masks, strict=True)
+    parts = [square(image.shape, crop, mask) for image, mask in pairs]
+    kept = photos.cropped(crop).images
+    cell = min(side, 256)  # pixels of a view in the sheet
+    save_png(out, crop_sheet(photos.images, parts, kept, side=cell, count=views, seed=seed))
+    for line in remarks(kept, photos.files, side):
+        typer.echo(line)
+    captions = sum(map(bool, photos.captions))
+    typer.echo(f"{len(photos.images)} photos, {captions} with a caption of their own")
+    typer.echo(CONSENT)
+    typer.echo(f"picture: {out}")

@@ -1,0 +1,100 @@
+"""All cells of a study, one after the other; several processes may share the work.
+
+A cell that another process is making is put off and asked for again later: each is made once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..concept import Concept
+from ..recipes import recipe as named
+from ..system.locks import Busy
+from .bench import Bench
+from .cell import Cell, study_folder
+from .plan import UNTRAINED, Plan, StudyError
+
+WAIT = 2.0  # seconds between two looks at a cell that another process is making
+
+
+def cells(plan: Plan, folder: Path) -> list[Cell]:
+    """Every cell: concept by concept and seed by seed, so that a stopped study is balanced."""
+    rows = [*UNTRAINED, *plan.recipes]
+    found = []
+    for number, seed in enumerate(plan.seeds):
+        for concept in plan.concepts:
+            # what is drawn by nobody does not depend on the seed of a training
+            found += [Cell(row, concept, seed, folder) for row in rows[1 if number else 0 :]
+                      if number == 0 or row not in UNTRAINED]  # fmt: skip
+    return found
+
+
+def check_concepts(plan: Plan) -> dict[str, Concept]:
+    """The concepts, by name.
+
+    Raises:
+        StudyError: one has no truth, or no masks where a recipe is shown them.
+    """
+    concepts = {name: Concept.bundled(name) for name in plan.concepts}
+    for name, concept in concepts.items():
+        if "instance" not in concept.info:
+            raise StudyError(
+                f"the truth about concept {name!r} is not known, so it has no ceiling: choose one "
+                "that the toy world has drawn"
+            )
+        shown = [recipe for recipe in plan.recipes if named(recipe).needs_masks]
+        if not concept.masks and shown:
+            raise StudyError(
+                f"concept {name!r} has no masks, which recipe {shown[0]!r} is shown: leave out "
+                "one of them"
+            )
+    return concepts
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it: "48 s", "12 min", "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def run_study(
+    bench: Bench, folder: Path, say: Callable[[str], None] = print
+) -> Iterator[tuple[Cell, dict]]:
+    """Make every cell that is missing; yields each cell with its numbers, in the order of work.
+
+    Raises:
+        StudyError: the folder holds another model's results, or a concept cannot be measured.
+        DiskFull: no space left; what was made stays.
+    """
+    plan = bench.plan
+    concepts = check_concepts(plan)
+    with study_folder(folder, bench.known):
+        work = cells(plan, folder)
+        done = [c for c in work if c.stored(bench, concepts[c.concept]) is not None]
+        say(f"{len(work)} cells, {len(done)} of them are there already")
+        began, made, busy, number = time.perf_counter(), 0, list(work), 0
+        while busy:
+            waiting = []
+            for cell in busy:
+                concept = concepts[cell.concept]
+                known = cell.stored(bench, concept)
+                start = time.perf_counter()
+                try:
+                    numbers = known or cell.make(bench, concept)
+                except Busy:
+                    waiting.append(cell)
+                    continue
+                number += 1
+                if known is None:
+                    made += 1
+                    each = (time.perf_counter() - began) / made
+                    left = clock(each * (len(work) - number))
+                    took = clock(time.perf_counter() - start)
+                    say(f"cell {number} of {len(work)}: {cell}: {took}; about {left} left")
+                yield cell, numbers
+            if len(waiting) == len(busy):  # others are at work on all that is left
+                time.sleep(WAIT)
+            busy = waiting
