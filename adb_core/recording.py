@@ -13,8 +13,9 @@ import torch
 
 from .attention import AttentionCapture, capture_attention, selection
 from .base import Drawable
-from .generation import PromptError, check, fill, settled, to_uint8, word_groups
+from .generation import PromptError, check, fill, to_uint8, word_groups
 from .maps import grid_size, upsample
+from .sampling import settled
 from .shares import sums, token_groups, token_pieces
 
 
