@@ -312,11 +312,7 @@ BAD = {
     "infinite guidance": (
         None,
         ["generate", "a cat", "--guidance", "inf", "--out", "new/a.png", "--device", "cpu"],
-<<<<<<< HEAD
-        "finite, got",
-=======
         "finite, got guidance inf, batch 8",
->>>>>>> real-models
     ),
     "too many sampling steps": (
         None,
