@@ -144,7 +144,8 @@ class StableDiffusionXL(LatentDiffusion):
     def predict(self, unet: Any, noisy: Tensor, timesteps: Tensor, states: TextStates) -> Tensor:
         # original height and width, the crop's top and left, height and width that are wanted:
         # what the pipeline says too, unless it is told otherwise
-        sizes = noisy.new_tensor([self.side, self.side, 0, 0, self.side, self.side])
+        side = noisy.shape[-1] * self.side // self.latent_side
+        sizes = noisy.new_tensor([side, side, 0, 0, side, side])
         conditions = {"text_embeds": states.pooled, "time_ids": sizes.expand(len(noisy), -1)}
         return unet(
             noisy,
