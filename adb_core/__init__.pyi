@@ -40,6 +40,7 @@ from . import (
     regularizer as regularizer,
     reports as reports,
     result as result,
+    sampling as sampling,
     seam as seam,
     shares as shares,
     system as system,

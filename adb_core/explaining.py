@@ -10,6 +10,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from .models import find_model
 
@@ -20,11 +21,22 @@ class BaseModelError(RuntimeError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: its name as the user gave it, a hub id or folder, a revision."""
+    """Where a model comes from.
+
+    Attributes:
+        name: as the user gave it; place: a hub id or a folder; revision: of the hub.
+        offline: the hub cannot be reached, so what is on this machine must do.
+    """
 
     name: str
     place: str
     revision: str | None
+    offline: bool = False
+
+    @property
+    def at(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` is told besides the place."""
+        return {"revision": self.revision, "local_files_only": self.offline}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from .system.paths import data_path
 from .tinymodel.checks import CURE, BadFolder, check_model_folder
 
 CHOICE = f"one of {', '.join(NAMES)}, a hub id like owner/model, or a diffusers folder"
+PATIENCE = 10  # seconds that the hub has for a first answer
 PREDICTIONS = ("epsilon", "v_prediction")
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 WHAT = {  # pipelines that are often given by mistake
@@ -56,7 +57,21 @@ def find_source(name: str, revision: str | None, kinds: Kinds) -> Source:
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
         raise BaseModelError(f"no folder {name!r}: give {CHOICE} that exists")
     pinned = model.revision if model and model.name == name else None
-    return Source(name, place, revision or pinned)
+    return Source(name, place, revision or pinned, offline=not is_reachable())
+
+
+def is_reachable() -> bool:
+    """Whether the hub answers at all: one question, where the libraries would ask for minutes."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception:  # of whichever library asks
+        return False
+    return True
 
 
 # ---------------------------------------------------------------- what can be trained
@@ -92,11 +107,11 @@ def check_hub_files(source: Source, folders: Sequence[str]) -> None:
     """
     from huggingface_hub import HfApi
 
-    if Path(source.place).is_dir():
+    if source.offline or Path(source.place).is_dir():
         return
     try:
         files = HfApi().list_repo_files(source.place, revision=source.revision)
-    except Exception:  # offline, perhaps, with all that is needed in the cache
+    except Exception:  # a hub that has no list; what is missing is said where it is missed
         return
     check_weight_files(source.name, files, folders)
 
@@ -157,7 +172,7 @@ def load_index(source: Source) -> dict[str, Any]:
     with explained(source):
         from diffusers import StableDiffusionPipeline
 
-        return StableDiffusionPipeline.load_config(source.place, revision=source.revision)
+        return StableDiffusionPipeline.load_config(source.place, **source.at)
 
 
 def load_configurations(source: Source) -> Configurations:
@@ -169,11 +184,10 @@ def load_configurations(source: Source) -> Configurations:
     with explained(source):
         from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
-        at: dict[str, Any] = {"revision": source.revision}
         return Configurations(
-            UNet2DConditionModel.load_config(source.place, subfolder="unet", **at),
-            AutoencoderKL.load_config(source.place, subfolder="vae", **at),
-            DDPMScheduler.load_config(source.place, subfolder="scheduler", **at),
+            UNet2DConditionModel.load_config(source.place, subfolder="unet", **source.at),
+            AutoencoderKL.load_config(source.place, subfolder="vae", **source.at),
+            DDPMScheduler.load_config(source.place, subfolder="scheduler", **source.at),
         )
 
 
@@ -222,7 +236,7 @@ def load_weights(cls: Any, source: Source, part: str, **options) -> torch.nn.Mod
         module, info = cls.from_pretrained(
             source.place,
             subfolder=part,
-            revision=source.revision,
+            **source.at,
             use_safetensors=True,
             output_loading_info=True,
             **options,

@@ -5,16 +5,18 @@ Axes: t sampling steps, q query pixels, n tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from .attention import capture_attention, selection
+from .attention import AttentionCapture, capture_attention, selection
 from .base import Drawable
-from .generation import PromptError, check, fill, settled, to_uint8, word_groups
+from .generation import PromptError, check, fill, to_uint8, word_groups
 from .maps import grid_size, upsample
+from .sampling import settled
+from .shares import sums, token_groups, token_pieces
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,16 @@ class Recording:
         image: uint8 (h, w, 3), RGB; prompt: names the concept by its placeholder; words: of the
             maps' last axis.
         layers: layer name -> float16 (t, heads, y, x, n), every sampling step and head.
+        pieces: every token of the prompt, by name, with the pieces that it was split into.
+        shares: token -> its share of all attention; they sum to 1 (see ``shares.py``).
     """
 
     image: np.ndarray
     prompt: str
     words: tuple[str, ...]
     layers: dict[str, np.ndarray]
+    pieces: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -103,26 +109,39 @@ def record(
     pipeline = model.pipeline()
     check(model, pipeline, [text], steps)
     # the pipeline writes out the vectors of a word itself; positions are those of the result
-    names, groups = word_groups(pipeline.tokenizer, model.expand(text), words)
+    tokenizer, expanded = pipeline.tokenizer, model.expand(text)
+    names, groups = word_groups(tokenizer, expanded, words)
+    length, every, n = tokenizer.model_max_length, token_groups(tokenizer, expanded), len(groups)
+    columns = torch.cat([selection(length, groups), sums(length, every)], 1)  # (k, n + all)
     kept: dict[str, list[np.ndarray]] = {}
-    columns = selection(pipeline.tokenizer.model_max_length, groups)  # (k, n)
+    shares: list[torch.Tensor] = []  # (all,) of each layer and step
     with capture_attention(
         pipeline.unet, columns, grad=False, conditional_half=guidance > 1
     ) as capture:
-
-        def keep(pipe, step, timestep, values):
-            for name, read in capture.layers.items():  # (1, heads, q, n)
-                maps = read[0].unflatten(1, grid_size(read.shape[2]))
-                kept.setdefault(name, []).append(maps.half().cpu().numpy())
-            return values
-
         images = pipeline(
             text,
             num_inference_steps=steps,
             guidance_scale=guidance,
             output_type="np",
-            callback_on_step_end=keep,
+            callback_on_step_end=_keeper(capture, n, kept, shares),
             generator=torch.Generator().manual_seed(int(seed)),
         ).images
     layers = {name: np.stack(maps) for name, maps in kept.items()}
-    return Recording(to_uint8(images[0]), text, tuple(names), layers)
+    mean = torch.stack(shares).mean(0).tolist()
+    pieces, parts = token_pieces(tokenizer, expanded), dict(zip(every, mean, strict=True))
+    return Recording(to_uint8(images[0]), text, tuple(names), layers, pieces, parts)
+
+
+def _keeper(
+    capture: AttentionCapture, n: int, kept: dict[str, list[np.ndarray]], shares: list[torch.Tensor]
+) -> Callable:
+    """diffusers' callback: after each step the maps of ``n`` words, and all tokens' shares."""
+
+    def keep(pipe, step, timestep, values):
+        for name, read in capture.layers.items():  # (1, heads, q, n + all)
+            maps = read[0, ..., :n].unflatten(1, grid_size(read.shape[2]))
+            kept.setdefault(name, []).append(maps.half().cpu().numpy())
+            shares.append(read[0, ..., n:].float().mean((0, 1)).cpu())
+        return values
+
+    return keep

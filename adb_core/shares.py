@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .attention import capture_attention
-from .generation import PLAIN, Sampling, check, fill, prompt_words, scheduled, settled
+from .generation import check, fill, prompt_words, scheduled
+from .sampling import PLAIN, Sampling, settled
 from .seam import Drawable
 
 START, END = "start", "end"  # the token before the prompt; the one after it with all padding
@@ -32,6 +33,16 @@ def token_groups(tokenizer: Any, prompt: str) -> dict[str, list[int]]:
         used.update(positions)
     groups[END] = [k for k in range(tokenizer.model_max_length) if k not in used]
     return groups
+
+
+def token_pieces(tokenizer: Any, prompt: str) -> dict[str, tuple[str, ...]]:
+    """How a prompt was split: each name of :func:`token_groups`, as "gar", "den"."""
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids)
+    named = {START: (START,), END: (END,)}
+    return {
+        name: named.get(name) or tuple(tokens[k].replace("</w>", "") for k in positions)
+        for name, positions in token_groups(tokenizer, prompt).items()
+    }
 
 
 def sums(length: int, groups: Mapping[str, Sequence[int]]) -> Tensor:

@@ -1,11 +1,14 @@
 """Skips tests whose machine this is not (markers: pyproject.toml), and keeps tests apart."""
 
+import os
 import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the real hub for anything
 
 ROOT = Path(__file__).resolve().parent.parent
 # The weights, judge, concepts and prompts of the world that is drawn now; laid out as data/.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import torch
 from models import tiny_base, tiny_concept
 from safetensors.torch import load_file, save_file
 
+from adb_core.checkpoint import CHECKPOINT, read_header
 from adb_core.learner import Learner
+from adb_core.personalization import Run
 from adb_core.recipes import Recipe, Stage
 from adb_core.training import train_stage
 
@@ -35,8 +38,12 @@ def trained(accelerator=None) -> tuple[dict[str, torch.Tensor], list[float]]:
     return weights, losses
 
 
-def two_processes(*command: str) -> list[str]:
-    """Run a Python command as ``accelerate launch`` would, twice; returns what each printed."""
+def two_processes(*command: str, codes: tuple[int, int] = (0, 0)) -> list[str]:
+    """Run a Python command as ``accelerate launch`` would, twice; returns what each printed.
+
+    Args:
+        codes: that the two have to exit with.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -65,7 +72,7 @@ def two_processes(*command: str) -> list[str]:
         for k in range(2)
     ]
     said = [child.communicate(timeout=900)[0] for child in children]
-    assert [child.returncode for child in children] == [0, 0], "\n".join(said)[-3000:]
+    assert [child.returncode for child in children] == list(codes), "\n".join(said)[-3000:]
     return said
 
 
@@ -94,8 +101,17 @@ def test_the_command_line_writes_once(tmp_path):
     ) == ["checkpoint.safetensors", "history.json", "model"]
 
 
-def test_two_processes_equal_one(tmp_path):
+def shared_run(folder: Path, accelerator=None) -> Run:
+    """A run that keeps itself in a folder."""
+    options = {"view_count": 2, "accelerator": accelerator, "out": folder}
+    return Run(tiny_base(), tiny_concept(), Recipe("r", STAGES), **options)
+
+
+def test_two_processes_equal_one_which_can_go_on_alone(tmp_path):
     two_processes(__file__, str(tmp_path))
+    resumed = shared_run(tmp_path / "run")  # two processes left it inside the second stage
+    assert (resumed.at.stage, resumed.at.step) == (1, 1)
+    ends = dict(resumed.finish().unet.named_parameters())
     alone, losses = trained()
     first, second = (load_file(tmp_path / f"{k}.safetensors") for k in range(2))
     for name, value in first.items():
@@ -108,11 +124,44 @@ def test_two_processes_equal_one(tmp_path):
         torch.testing.assert_close(
             first[name], value, rtol=1e-2, atol=2e-4, msg=lambda m, name=name: f"{name}: {m}"
         )
+        if name in ends:
+            torch.testing.assert_close(ends[name].detach(), value, rtol=1e-2, atol=2e-4)
+
+
+def test_a_killed_process_ends_all_with_one_line(tmp_path):
+    """What is left is the last checkpoint, and one line that says how to go on."""
+    out = tmp_path / "out"
+    alive, dead = two_processes(__file__, "kill", str(out), codes=(2, -signal.SIGKILL))
+    said = [line for line in alive.splitlines() if line.startswith("adb: ")]
+    assert len(said) == 1 and "another of the 2 processes has ended" in said[0]
+    assert "Traceback" not in alive and "goes on from the last checkpoint" in said[0]
+    assert read_header(out / CHECKPOINT)["progress"] == {"stage": 0, "step": 2}
+
+
+def killed(out: str) -> None:
+    """``adb train``, whose second process is killed in its third step."""
+    from adb_core import training
+    from adb_core.app.cli import main
+
+    real, calls = training.apply_gradients, []
+
+    def apply(*arguments):
+        calls.append(1)
+        if len(calls) == 3 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+
+    training.apply_gradients = apply
+    words = ["train", "--concept", "pico", "--out", out, "--recipe", "textual_inversion"]
+    main([*words, "--views", "1", "--save-every", "1", "--quiet", "--device", "cpu"])
 
 
 if __name__ == "__main__":
     from accelerate import Accelerator
 
+    if sys.argv[1] == "kill":
+        killed(sys.argv[2])
+        sys.exit()
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     weights, losses = trained(accelerator)
@@ -120,3 +169,6 @@ if __name__ == "__main__":
         {**weights, "losses": torch.tensor(losses)},
         Path(sys.argv[1]) / f"{accelerator.process_index}.safetensors",
     )
+    for number, _ in enumerate(shared_run(Path(sys.argv[1]) / "run", accelerator), 1):
+        if number == 3:
+            break

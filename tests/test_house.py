@@ -29,7 +29,7 @@ LAYERS = (
     ("preference",),
     ("shares", "recording", "metrics"),
     ("generation", "personalization"),
-    ("result", "model_card"),
+    ("sampling", "result", "model_card"),
     ("fallback", "trackers"),
     ("training",),
     ("reports",),

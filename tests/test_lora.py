@@ -411,6 +411,19 @@ def test_targets_that_match_nothing_and_a_missing_peft_are_found_before_any_work
         make_learner(PLAN)
 
 
+def test_a_missing_peft_is_found_before_the_model_loads(monkeypatch, tmp_path):
+    from command_line import run as adb
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("adb_core.base.load_base", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(lora.importlib.util, "find_spec", lambda name: None)
+    done = adb("train", "--concept", "pico", "--out", "out", "--recipe", "lora_dreambooth")
+    assert (
+        done.exit_code == 2 and "the recipe lora_dreambooth needs the package peft" in done.output
+    )
+    assert done.output.count("\n") == 1
+
+
 def test_a_stage_without_adapters_of_its_own_is_refused(monkeypatch):
     no_work(monkeypatch)
     only = Lora(targets=r".*\.attn1\.to_k")

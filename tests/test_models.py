@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models import tiny_base
 
-from adb_core import generation, recording
+from adb_core import recording, sampling
 from adb_core.generation import GUIDANCE, STEPS, Sampling, generate
 from adb_core.models import MODELS, NAMES, Defaults, drawing_defaults, find_model
 from adb_core.system.paths import data_path
@@ -65,7 +65,7 @@ def test_what_is_asked_for_goes_before_the_models_own():
 
 def test_pictures_and_recordings_take_the_models_own(monkeypatch):
     base = tiny_base()
-    monkeypatch.setattr(generation, "drawing_defaults", lambda name, side: Defaults(2, 4.0))
+    monkeypatch.setattr(sampling, "drawing_defaults", lambda name, side: Defaults(2, 4.0))
     asked = generate(base, "a cat", [1], steps=2, guidance=4.0).images
     assert np.array_equal(generate(base, "a cat", [1]).images, asked)
     recorded = recording.record(base, "a cat", seed=1)

@@ -174,6 +174,19 @@ def test_crop_preview_on_the_command_line(tmp_path, monkeypatch):
     assert done.exit_code == 2 and "needs a mask" in done.output
 
 
+def test_training_says_what_is_odd_about_photos_and_crops_them(tmp_path, random_base):
+    folder_of_photos(tmp_path / "mine")
+    quick = ["--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu"]
+    how = ["--concept", "./mine", "--category", "cat", "--recipe", "textual_inversion"]
+    done = adb("train", "--out", "out", *quick, *how, "--crop", "none")
+    assert done.exit_code == 0, done.output
+    assert "a.jpg and b.jpg show nearly the same" in done.output and "ask them" in done.output
+    done = adb("train", "--out", "other", *quick, *how, "--crop", "subject")
+    assert done.exit_code == 2 and "needs a mask" in done.output
+    done = adb("train", "--out", "pico", *quick, "--concept", "pico", *how[4:])
+    assert done.exit_code == 0 and "ask them" not in done.output  # its origin is stated
+
+
 # ---------------------------------------------------------------- captions
 
 

@@ -8,7 +8,9 @@ from adb_core import plots
 from adb_core.generation import PromptError, generate
 from adb_core.personalization import personalize
 from adb_core.recipes import recipe
+from adb_core.recording import record
 from adb_core.shares import END, START, attention_shares, sums, token_groups
+from adb_core.widgets.attention import token_ruler
 
 
 def test_every_position_belongs_to_one_token():
@@ -57,3 +59,20 @@ def test_the_stack_colors_v_and_its_category():
         plots.attention_stack({"half": {"a": 0.5}})
     with pytest.raises(ValueError, match="no shares"):
         plots.attention_stack({})
+
+
+def test_a_recording_knows_how_its_prompt_was_split():
+    recording = record(tiny_base(), "a photo of a garden gnome", seed=3, steps=2, words=["gnome"])
+    assert sum(recording.shares.values()) == pytest.approx(1, abs=1e-4)
+    assert list(recording.shares) == list(recording.pieces)
+    assert "".join(recording.pieces["garden"]) == "garden" and len(recording.pieces["garden"]) > 1
+    assert recording.pieces[START] == (START,) and recording.pieces["a (2)"] == ("a",)
+    shares = attention_shares(tiny_base(), "a photo of a garden gnome", seeds=[3], steps=2)
+    assert recording.shares == pytest.approx(shares, abs=1e-5)
+    assert next(iter(recording.layers.values())).shape[-1] == 1  # maps of the chosen word alone
+
+
+def test_the_ruler_shows_every_piece_and_share():
+    text = token_ruler({START: (START,), "g<": ("g", "<")}, {START: 0.75, "g<": 0.25})
+    assert "g · &lt;" in text and "75.0 %" in text and "25.0 %" in text
+    assert token_ruler({}, {}) == ""

@@ -192,9 +192,9 @@ def test_other_pipelines_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         StableDiffusionPipeline,
         "load_config",
-        lambda *_, **__: {"_class_name": "StableDiffusionXLPipeline"},
+        lambda *_, **__: {"_class_name": "StableDiffusion3Pipeline"},
     )
-    with pytest.raises(BaseModelError, match="some/model is a StableDiffusionXLPipeline: only"):
+    with pytest.raises(BaseModelError, match="some/model is a StableDiffusion3Pipeline: only"):
         load_base("some/model")
 
 

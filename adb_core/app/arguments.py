@@ -54,6 +54,7 @@ def find_recipe(
 
     Raises:
         InputError: unknown names, or numbers that no stage can have.
+        TrainingError: adapters without the package for them.
     """
     from ..recipes import recipe, scaled
 
@@ -67,6 +68,10 @@ def find_recipe(
 
     try:
         plan = recipe(name, preset)
+        if plan.lora is not None:
+            from ..lora import check_peft
+
+            check_peft(f"the recipe {name}")
         if steps == lr == weight == 1:
             return plan
         return scaled(plan, steps=steps, lr=lr, weight=weight)

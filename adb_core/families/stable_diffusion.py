@@ -42,9 +42,9 @@ class StableDiffusion(LatentDiffusion):
             from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
             from transformers import CLIPTextModel, CLIPTokenizer
 
-            at: dict[str, Any] = {"revision": source.revision}
-            tokenizer = CLIPTokenizer.from_pretrained(source.place, subfolder="tokenizer", **at)
-            scheduler = DDPMScheduler.from_pretrained(source.place, subfolder="scheduler", **at)
+            place, at = source.place, source.at
+            tokenizer = CLIPTokenizer.from_pretrained(place, subfolder="tokenizer", **at)
+            scheduler = DDPMScheduler.from_pretrained(place, subfolder="scheduler", **at)
         text_encoder = loading.load_weights(CLIPTextModel, source, "text_encoder", dtype=dtype)
         vae = loading.load_weights(AutoencoderKL, source, "vae", torch_dtype=dtype)
         unet = loading.load_weights(UNet2DConditionModel, source, "unet", torch_dtype=dtype)

@@ -65,8 +65,7 @@ class StableDiffusionXL(LatentDiffusion):
             from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
             from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-            place = source.place
-            at: dict[str, Any] = {"revision": source.revision}
+            place, at = source.place, source.at
             tokenizers = tuple(
                 CLIPTokenizer.from_pretrained(place, subfolder=part, **at)
                 for part in ("tokenizer", "tokenizer_2")
@@ -185,8 +184,9 @@ def pooling_configuration(source: Source, end: int) -> Any:
     with loading.explained(source):
         from transformers import CLIPTextConfig
 
-        at: dict[str, Any] = {"revision": source.revision}
-        config = CLIPTextConfig.from_pretrained(source.place, subfolder="text_encoder_2", **at)
+        config = CLIPTextConfig.from_pretrained(
+            source.place, subfolder="text_encoder_2", **source.at
+        )
     config.eos_token_id = end
     return config
 

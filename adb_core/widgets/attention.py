@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import ipywidgets
 import numpy as np
 
 from ..metrics.pointing import where
@@ -37,6 +40,8 @@ class AttentionExplorer(Panel):
         self.head = wide("IntSlider", "head (0 = mean)", min=0, max=heads, value=0)
         controls = [self.word, self.layer, self.step, self.head]
         super().__init__(controls, f"Who looks at which word? {recording.prompt}")
+        self.ruler = ipywidgets.HTML(token_ruler(recording.pieces, recording.shares))
+        self.view.children = (*self.view.children, self.ruler)
         self._plain = enlarge(recording.image)
         self.watch(self._refresh, *controls)
 
@@ -52,6 +57,25 @@ class AttentionExplorer(Panel):
             f"'{self.word.value}': largest probability {heat.max():.2f} at the {where(heat)}, "
             f"mean {heat.mean():.3f}"
         )
+
+
+def token_ruler(pieces: Mapping[str, tuple[str, ...]], shares: Mapping[str, float]) -> str:
+    """HTML: how the prompt was split into tokens, and each one's share of all attention.
+
+    Pieces of one word stand in one box, with a dot between them; the darker, the larger the share.
+    """
+    boxes = []
+    for name, parts in pieces.items():
+        share = shares.get(name, 0.0)
+        shade = f"rgba(0, 114, 178, {min(0.6, 1.5 * share):.2f})"  # Okabe and Ito's blue
+        word = " · ".join(html.escape(part) for part in parts)
+        boxes.append(
+            f'<span style="display:inline-block;margin:1px;padding:2px 5px;border:1px solid #222;'
+            f'border-radius:4px;text-align:center;color:#222;background:#fff">'
+            f'<span style="display:block;background:{shade};border-radius:2px">{word}</span>'
+            f"<small>{100 * share:.1f} %</small></span>"
+        )
+    return "<b>tokens, and their share of all attention</b><br>" + "".join(boxes) if boxes else ""
 
 
 def _layer_name(name: str, maps: np.ndarray) -> str:

@@ -20,8 +20,9 @@ def crop_preview(
 ) -> None:
     """Show how photos are cut for training, and say what is odd about them.
 
-    A row a photo: the photo with the square that is kept, that square, and further views of it as
-    training draws them. Nothing is trained, and no photo is changed.
+    A row a photo: the photo with the square that is kept, that square as the model sees it, and, if
+    the crop is random, further views as training draws them. Nothing is trained, and no photo is
+    changed.
 
     \b
       adb crop-preview --concept my_photos --crop subject
@@ -38,7 +39,8 @@ def crop_preview(
     parts = [square(image.shape, crop, mask) for image, mask in pairs]
     kept = photos.cropped(crop).images
     cell = min(side, 256)  # pixels of a view in the sheet
-    save_png(out, crop_sheet(photos.images, parts, kept, side=cell, count=views, seed=seed))
+    count = views if crop == "random" else 1  # what was cut once is the same in every view
+    save_png(out, crop_sheet(photos.images, parts, kept, side=cell, count=count, seed=seed))
     for line in remarks(kept, photos.files, side):
         typer.echo(line)
     captions = sum(map(bool, photos.captions))

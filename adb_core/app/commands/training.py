@@ -160,6 +160,8 @@ class Training:
         free = free_memory(device)
         loaded = base.load_base(machine.base, device=machine.device)
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
+        for line in photo_lines(self.concept, self.options["resolution"] or loaded.side):
+            say(line)
         before = _written(out / CHECKPOINT)
         try:
             with engine.lost_process(accelerator):
@@ -203,6 +205,14 @@ class Training:
         tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier)
         say(why)
         return tiers.fitted(RunOptions(**options), tier, size, base.device), tier
+
+
+def photo_lines(concept: Concept, side: int) -> list[str]:
+    """What is odd about photos, and a word on consent where nobody stated their origin."""
+    from ...photos import CONSENT, remarks
+
+    stated = "provenance" in concept.info
+    return remarks(concept.images, concept.files, side) + ([] if stated else [CONSENT])
 
 
 def _goodbye(out: Path, saved: bool) -> str:
