@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .attention import capture_attention
-from .generation import PLAIN, Sampling, check, fill, prompt_words, scheduled, settled
+from .generation import PLAIN, Sampling, check, fill, prompt_words, scheduled
+from .sampling import settled
 from .seam import Drawable
 
 START, END = "start", "end"  # the token before the prompt; the one after it with all padding
