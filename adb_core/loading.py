@@ -44,7 +44,7 @@ def find_source(name: str, revision: str | None, kinds: Kinds) -> Source:
     model = find_model(name)
     place = model.hub_id if model and model.hub_id else name
     folder = Path(place)
-    if folder.is_file() or folder.suffix in SINGLE_FILES:
+    if folder.is_file() or (folder.suffix in SINGLE_FILES and not folder.exists()):
         raise BaseModelError(
             f"{name} is a single file: give a diffusers folder, which "
             "StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes of a "

@@ -6,6 +6,7 @@ has, the projections, the middle block or none, the conditions, what is predicte
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -55,6 +56,55 @@ STRUCTURES: dict[str, dict[str, Any]] = {
 }
 # cross-attention layers: a transformer layer has one; sdxl has 70, of 10 layers where we have 3
 LAYERS = {"sd15": 16, "sd21": 16, "sdxl": 2 * 2 + 2 * 3 + 3 + 3 * 3 + 3 * 2, "bk-sdm-v2-tiny": 9}
+
+
+# What the narrow ones were narrowed from, and how many parameters the real U-Nets have.
+LARGE = (320, 640, 1280, 1280)
+FULL: dict[str, tuple[dict[str, Any], int]] = {
+    "sd15": (
+        {"block_out_channels": LARGE, "attention_head_dim": 8, "cross_attention_dim": 768},
+        859_520_964,
+    ),
+    "sd21": (
+        {
+            "block_out_channels": LARGE,
+            "attention_head_dim": (5, 10, 20, 20),
+            "cross_attention_dim": 1024,
+        },
+        865_910_724,
+    ),
+    "sdxl": (
+        {
+            "block_out_channels": LARGE[:3],
+            "attention_head_dim": (5, 10, 20),
+            "cross_attention_dim": 2048,
+            "transformer_layers_per_block": (1, 2, 10),
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": 1280 + 6 * 256,
+        },
+        2_567_463_684,
+    ),
+    "bk-sdm-v2-tiny": (
+        {
+            "block_out_channels": LARGE[:3],
+            "attention_head_dim": (5, 10, 20),
+            "cross_attention_dim": 1024,
+        },
+        326_825_604,
+    ),
+}
+
+
+def full_unet(kind: str) -> UNet2DConditionModel:
+    """The real U-Net's structure at its full width, without any memory for its weights."""
+    with torch.device("meta"):
+        return UNet2DConditionModel(**{**STRUCTURES[kind], **FULL[kind][0]})
+
+
+@cache
+def shared_base(kind: str):
+    """One model for many tests that leave it as it is."""
+    return random_base(kind)
 
 
 def random_base(kind: str, seed: int = 0):

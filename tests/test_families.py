@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import short, tiny_concept
-from random_models import LAYERS, STRUCTURES, random_base
+from random_models import FULL, LAYERS, STRUCTURES, full_unet, random_base
 
 from adb_core import learner
 from adb_core.attention import cross_attention_layers
@@ -70,9 +70,11 @@ def test_both_ways_of_reading_attention_agree(kind):
 
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_the_structure_is_that_of_the_real_model(kind):
-    base = random_base(kind)
+    base, full = random_base(kind), full_unet(kind)
     assert len(cross_attention_layers(base.unet)) == LAYERS[kind]
+    assert len(cross_attention_layers(full)) == (70 if kind == "sdxl" else LAYERS[kind])
     assert (base.unet.mid_block is None) == (kind == "bk-sdm-v2-tiny")
+    assert sum(p.numel() for p in full.parameters()) == FULL[kind][1]
 
 
 @pytest.mark.parametrize("kind", STRUCTURES)
