@@ -216,6 +216,9 @@ BAD = {
         [*PICO, "--preview-every", "0"],
         "--preview-every must be at least 1, got 0",
     ),
+    "rank 0": (None, [*PICO, "--recipe", "lora_dreambooth", "--rank", "0"], "at least 1, got 0"),
+    "rank -4": (None, [*PICO, "--recipe", "lora_dreambooth", "--rank", "-4"], "at least 1, got -4"),
+    "a rank without LoRA": (None, [*PICO, "--rank", "8"], "of LoRA, which the recipe"),
     "no tensorboard": (None, [*PICO, "--tensorboard"], "pip install tensorboard"),
     "negative seed": (None, [*PICO, "--seed", "-1"], "--seed -1"),
     "unknown device": (None, [*PICO, "--device", "toaster"], "unknown device 'toaster'"),
@@ -312,11 +315,7 @@ BAD = {
     "infinite guidance": (
         None,
         ["generate", "a cat", "--guidance", "inf", "--out", "new/a.png", "--device", "cpu"],
-<<<<<<< HEAD
-        "finite, got",
-=======
         "finite, got guidance inf, batch 8",
->>>>>>> real-models
     ),
     "too many sampling steps": (
         None,
