@@ -50,7 +50,7 @@ def make_accelerator(
             f"logging to {trackers!r} needs a package that is not installed: pip install {trackers}"
         )
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=precision,
             cpu=device.type == "cpu",
             log_with=trackers,
@@ -61,6 +61,21 @@ def make_accelerator(
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"mixed precision {precision!r}: {reason}") from error
+    check_engine(accelerator.distributed_type.value)
+    return accelerator
+
+
+def check_engine(kind: str) -> None:
+    """Find an engine of Accelerate that cuts the model up, which this training loop does not do.
+
+    Raises:
+        TrainingError: it is one; without this line it would run, and save no memory.
+    """
+    if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
+        raise TrainingError(
+            f"accelerate's engine {kind} would hold whole copies here, as DDP does: launch with "
+            "adb_core/app/configs/ddp.yaml, and where a GPU is too small take --tier gpu16 or LoRA"
+        )
 
 
 def _precision(device: torch.device, name: str | None) -> str:

@@ -195,3 +195,58 @@ def test_a_checkout_without_an_engine_ends_the_comparison(benchmark_script, tmp_
     folders = {"before": tmp_path, "after": tmp_path}
     with pytest.raises(InputError, match="ended too early"):
         list(compare.step_times(folders, sys.executable, steps=1))
+
+
+# ---------------------------------------------------------------- real shapes
+
+
+def test_the_shapes_are_those_of_the_real_models(benchmark_script):
+    """Parameters of the U-Nets as their publishers count them; nothing is allocated."""
+    shapes, tiers = benchmark_script("shapes"), importlib.import_module("adb_core.tiers")
+    counts = {"sd21": 865_910_724, "sd15": 859_520_964, "sdxl": 2_567_463_684}
+    with torch.device("meta"):
+        for name, shape in shapes.SHAPES.items():
+            unet = shapes._unet(shape)
+            assert sum(p.numel() for p in unet.parameters()) == counts[name]
+            if name == "sd21":
+                attn2 = [p.numel() for n, p in unet.named_parameters() if ".attn2." in n]
+                assert sum(attn2) == tiers.SD21.cross_attention
+    assert counts["sd21"] == tiers.SD21.unet
+
+
+def test_the_share_of_a_cards_peak(benchmark_script):
+    gpu = benchmark_script("gpu")
+    assert gpu.peak_teraflops("NVIDIA H100 PCIe") == 756.5
+    assert gpu.peak_teraflops("NVIDIA H100 80GB HBM3") == gpu.peak_teraflops("NVIDIA H200") == 989.4
+    assert gpu.peak_teraflops("A card of tomorrow") is None
+    stage = replace(recipe("attndreambooth").stages[0], batch_size=4)  # frozen: two passes
+    assert gpu.share_of_peak(10**12, stage, 2.0, 100.0) == "4.0%"
+    assert gpu.share_of_peak(10**12, stage, 2.0, None) == "-"
+
+
+def test_without_a_gpu_one_honest_line(benchmark_script, monkeypatch, capsys):
+    gpu = benchmark_script("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    gpu.main()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("no CUDA device here: nothing was measured")
+
+
+@pytest.mark.parametrize("name", ["sd21", "sdxl"])
+def test_narrow_shapes_count_their_products(benchmark_script, name):
+    shapes, gpu = benchmark_script("shapes"), benchmark_script("gpu")
+    base = shapes.random_base(shapes.narrowed(shapes.SHAPES[name], 16, 64), torch.device("cpu"))
+    assert base.side == 64 and gpu.forward_flops(base) > 10**6
+
+
+@pytest.mark.slow
+def test_the_full_size_fits_into_16_gib():
+    """Stable Diffusion 2.1, random weights, batch 1, 256 pixels, three stages; takes minutes."""
+    import subprocess
+    import sys
+
+    script = Path(__file__).resolve().parents[1] / "benchmarks/full_size.py"
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["parameters"] == 865_910_724 and found["peak_gib"] <= 16

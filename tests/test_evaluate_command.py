@@ -50,6 +50,7 @@ def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
         (["--prompts", "hard"], "unknown prompt set 'hard': choose from"),
         (["--seeds", "-1"], "--seed -1 must be between"),
         (["--guidance", "0.5"], "guidance at least 1"),
+        (["--threads", "0"], "--threads must be at least 1"),
         (["--rates", "2"], "is held out, and rates are tuned on the tuning half alone"),
         (["--moments", "0"], "--moments must be at least 1"),
         (["--per-set", "0"], "--per-set must be at least 1"),

@@ -23,6 +23,8 @@ from adb_core.result import load_result
 def test_every_recipe_runs(kind, name, monkeypatch):
     monkeypatch.setattr(learner, "PRIOR_COUNT", 2)
     plan = short(recipe(name, "paper"), steps=1)
+    if plan.lora is not None:
+        pytest.importorskip("peft", reason="LoRA needs the package peft")
     result = personalize(random_base(kind), tiny_concept(masked=True), plan, view_count=1)
     assert [r.stage for r in result.history] == [stage.name for stage in plan.stages]
     for step in result.history:
@@ -71,3 +73,43 @@ def test_the_structure_is_that_of_the_real_model(kind):
     base = random_base(kind)
     assert len(cross_attention_layers(base.unet)) == LAYERS[kind]
     assert (base.unet.mid_block is None) == (kind == "bk-sdm-v2-tiny")
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_adapters_are_read_by_plain_diffusers(kind, tmp_path):
+    """Of stages 2 and 3, by ``load_lora_weights``, over the structure's own base model."""
+    pytest.importorskip("peft", reason="LoRA needs the package peft")
+    plan = short(recipe("attndreambooth_lora", "paper"), steps=1)
+    louder = replace(plan, stages=tuple(replace(stage, lr=0.03) for stage in plan.stages))
+    result = personalize(random_base(kind), tiny_concept(), louder, view_count=1)
+    folder = result.save_pretrained(tmp_path / "model")
+    base = random_base(kind)
+    plain = base.pipeline(text=result.text)
+    plain.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors")
+    noisy, times = torch.randn(1, 4, 16, 16), torch.tensor([500])
+    states = result.token.states(result.token.tokenize(["a <pico> cat"]))
+    with torch.no_grad():
+        ours = base.predict(result.unet, noisy, times, states)
+        theirs = base.predict(plain.unet, noisy, times, states)
+        without = base.predict(random_base(kind).unet, noisy, times, states)
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)  # weights may lie otherwise
+    assert (ours - without).abs().max() > 0.01
+
+
+def test_sizes_are_those_of_the_pictures_at_hand(monkeypatch):
+    """XL trained at another resolution is told of it, as its pipeline tells it when it draws."""
+    base, told = random_base("sdxl"), []
+    real = type(base.unet).forward
+
+    def forward(unet, *args, added_cond_kwargs=None, **more):
+        told.append(added_cond_kwargs["time_ids"][0].tolist())
+        return real(unet, *args, added_cond_kwargs=added_cond_kwargs, **more)
+
+    monkeypatch.setattr(type(base.unet), "forward", forward)
+    ids = base.text.tokenizers[0](["a cat"], padding="max_length", return_tensors="pt").input_ids
+    states = base.encode_prompts(ids)
+    for latents, side in ((16, 32), (24, 48)):
+        with torch.no_grad():
+            base.predict(base.unet, torch.randn(1, 4, latents, latents), torch.tensor([5]), states)
+        base.pipeline()("a cat", height=side, width=side, num_inference_steps=1, guidance_scale=1.0)
+        assert told[-1] == told[-2] == [side, side, 0, 0, side, side]

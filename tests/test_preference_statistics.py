@@ -20,7 +20,6 @@ from adb_core.preference.exact import (
     at_least,
     exact_interval,
     exact_test,
-    holm,
     power,
     probabilities,
     votes_needed,
@@ -67,14 +66,6 @@ def test_the_exact_interval_covers_at_least_as_often_as_it_says():
         )
         assert 0.95 <= covered <= 1
     assert exact_interval(0, 0) == (0.0, 1.0)
-
-
-def test_holm_by_hand():
-    # sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2, then 0.04 x 1 raised to the one before
-    assert holm({"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.02}) == pytest.approx(
-        {"a": 0.06, "b": 0.04, "c": 0.06, "d": 0.06}
-    )
-    assert holm({"x": 0.7, "y": 0.8}) == {"x": 1.0, "y": 1.0} and holm({}) == {}
 
 
 @pytest.mark.parametrize(

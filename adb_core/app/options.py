@@ -267,6 +267,11 @@ HalfName = Annotated[Half, option("--half", "Half of the concepts.")]
 TrainingSeeds = Annotated[
     list[int] | None, option("--seeds", "Seeds of the trainings, several times.")
 ]
+PictureSteps = Annotated[int, option("--steps", "Sampling steps of a picture.")]
+Threads = Annotated[
+    int | None,
+    option("--threads", "Cores of this process; by default all. One each, where two share two."),
+]
 Rates = Annotated[
     list[float] | None,
     option(

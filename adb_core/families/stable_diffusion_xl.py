@@ -143,8 +143,9 @@ class StableDiffusionXL(LatentDiffusion):
 
     def predict(self, unet: Any, noisy: Tensor, timesteps: Tensor, states: TextStates) -> Tensor:
         # original height and width, the crop's top and left, height and width that are wanted:
-        # what the pipeline says too, unless it is told otherwise
-        sizes = noisy.new_tensor([self.side, self.side, 0, 0, self.side, self.side])
+        # what the pipeline says of pictures of this size, unless it is told otherwise
+        height, width = (cells * self.side // self.latent_side for cells in noisy.shape[-2:])
+        sizes = noisy.new_tensor([height, width, 0, 0, height, width])
         conditions = {"text_embeds": states.pooled, "time_ids": sizes.expand(len(noisy), -1)}
         return unet(
             noisy,

@@ -13,6 +13,7 @@ from ..base import Drawable
 from ..concept import Concept
 from ..generation import Generation, generate
 from ..judges import Clip, judged_side, load_clip, load_judge
+from ..sampling import settled
 from .attributes import attribute_hits
 from .evidence import EvaluationOptions, Evidence, Pictures
 from .intervals import MetricError, bootstrap
@@ -154,6 +155,7 @@ def _facts(
     seeds: Sequence[int],
     options: EvaluationOptions,
 ) -> dict:
+    steps, guidance = settled(model, options.steps, options.guidance)
     return {
         "concept": concept.name,
         "category": concept.category,
@@ -161,8 +163,8 @@ def _facts(
         "base_model": model.base.name,
         "prompts": list(templates),
         "seeds": [int(s) for s in seeds],
-        "steps": options.steps,
-        "guidance": options.guidance,
+        "steps": steps,
+        "guidance": guidance,
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..base import Base, Drawable
 from ..concept import Concept
-from ..generation import GUIDANCE, STEPS, Generation
+from ..generation import Generation
 from ..judges import Clip
 from .embeddings import embed_images, embed_texts
 from .maps import photo_maps
@@ -103,8 +103,8 @@ class EvaluationOptions:
     base: Base | None = None
     judge: Any = "auto"
     clip: Any = "auto"
-    steps: int = STEPS
-    guidance: float = GUIDANCE
+    steps: int | None = None
+    guidance: float | None = None
     batch: int = 16
     map_seed: int = 0
     drift_seeds: Sequence[int] = (0, 1, 2, 3)

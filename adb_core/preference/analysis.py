@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics.significance import holm
 from .agreement import Share, krippendorff_alpha, pairwise_agreement, share
 from .bradley_terry import bradley_terry, check_order, smoothed
-from .exact import exact_test, holm
+from .exact import exact_test
 from .resampling import Estimates, two_way_bootstrap
 from .study import LEFT, QUESTIONS, SAME, Study, StudyError, read_key
 from .trials import CATCH, MAIN, REPEAT
@@ -139,7 +140,7 @@ def compare(study: Study, key: Key, votes: Sequence[Vote]) -> list[Comparison]:
                 wider = _wider(wins + ties / 2, i, j)
                 found.append((question, recipes[i], recipes[j], won, tied, wider))
     p = {f[:3]: exact_test(f[3].hits, f[3].count) for f in found}
-    adjusted = holm(p)
+    adjusted = dict(zip(p, holm(list(p.values())).tolist(), strict=True))
     return [Comparison(*f[:5], p[f[:3]], adjusted[f[:3]], f[5]) for f in found]
 
 

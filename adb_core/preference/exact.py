@@ -106,16 +106,3 @@ def votes_needed(share: float, alpha: float = 0.05, wanted: float = 0.8) -> int:
         if power(count, share, alpha) >= wanted:
             return count
     raise CountError(f"a share of {share} would need over {MOST_VOTES} votes")
-
-
-def holm(values: dict) -> dict:
-    """p values adjusted for their number (Holm 1979): name -> adjusted p, in the same order.
-
-    The smallest is multiplied by their count, the next by one less, and so on, and none may fall
-    below one that was smaller.
-    """
-    adjusted, least = {}, 0.0
-    for rank, name in enumerate(sorted(values, key=values.__getitem__)):
-        least = max(least, min(1.0, (len(values) - rank) * values[name]))
-        adjusted[name] = least
-    return {name: adjusted[name] for name in values}

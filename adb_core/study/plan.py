@@ -52,7 +52,7 @@ class Plan:
     moments: int = 8
     longer: float = 1.5
     rates: tuple[float, ...] = (1.0,)
-    steps: int = 25
+    steps: int = 15
     guidance: float = GUIDANCE
     truth: int = 4
     word_prompts: int = 12
@@ -92,9 +92,9 @@ class Plan:
 # What an edition is where nothing else is asked for. The quick one is made for a quarter of an hour
 # on two cores: four recipes, two concepts, twelve prompts, and 216 true pictures. A training and
 # its measurements then take about 150 s of one core, half of it for drawing.
-FULL = {"per_set": 6, "concepts": None, "seeds": (0, 1, 2), "truth": 4}
+FULL = {"per_set": 4, "concepts": None, "seeds": (0, 1, 2), "truth": 4}
 QUICK = {
-    "per_set": 2, "concepts": 2, "seeds": (0,), "truth": 8, "steps": 15, "longer": 1.25,
+    "per_set": 2, "concepts": 2, "seeds": (0,), "truth": 8, "longer": 1.25,
     "word_prompts": 6,
 }  # fmt: skip
 

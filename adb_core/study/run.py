@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..concept import Concept
+from ..lora import check_peft
 from ..recipes import recipe as named
 from ..system.locks import Busy
 from .bench import Bench
@@ -37,7 +38,11 @@ def check_concepts(plan: Plan) -> dict[str, Concept]:
 
     Raises:
         StudyError: one has no truth, or no masks where a recipe is shown them.
+        TrainingError: a recipe trains adapters, and peft is not installed.
     """
+    adapted = [recipe for recipe in plan.recipes if named(recipe).lora is not None]
+    if adapted:
+        check_peft(f"recipe {adapted[0]!r}")
     concepts = {name: Concept.bundled(name) for name in plan.concepts}
     for name, concept in concepts.items():
         if "instance" not in concept.info:

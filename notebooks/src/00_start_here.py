@@ -39,6 +39,18 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# A text-to-image model in one picture. A prompt becomes tokens, each a row of numbers; the text
+# encoder lets them read each other; the U-Net takes noise out of a latent step by step and looks at
+# the words in its cross-attention; the VAE turns the latent into a picture. A personalised model
+# has one more row, [V]. The pages that follow return to this picture, each with another box lit.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("row")
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. Is everything here?
 #
 # Nothing is downloaded: the collection brings its own small drawn world and its own small diffusion
@@ -49,8 +61,6 @@
 
 # %%
 import numpy as np
-
-import adb_core as adb
 
 print(
     "problems with this machine or the data:",

@@ -35,6 +35,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# The four parts of this page have blue frames. The same picture returns in every notebook, with
+# another box lit.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram(["text encoder", "unet", "decoder"])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. Four parts
 #
 # The architecture is latent diffusion (Rombach et al. 2022,
@@ -46,8 +56,6 @@ import inspect
 
 import numpy as np
 import torch
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 for name, part, job in (

@@ -34,6 +34,15 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# The picture of the series, with this page's part in blue frames. Dotted arrows are not used here.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram(["cross-attention", "maps"])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. A picture whose truth is known
 #
 # The toy world draws pictures *and* the mask of each thing in them. So here is a cat wearing a hat
@@ -44,8 +53,6 @@ import inspect
 
 import numpy as np
 import torch
-
-import adb_core as adb
 
 world = adb.teaching.world  # draws pictures whose truth is known
 base = adb.load_base("tiny")

@@ -37,6 +37,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen: Textual Inversion moves
+# one row.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("row", adb.recipe("textual_inversion").stages[0])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. One row of a table
 #
 # The text encoder begins with a table that has one row for each token. Textual Inversion adds one
@@ -56,8 +66,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

@@ -37,6 +37,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen: the row of [V] stays as
+# it is here.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("unet", adb.recipe("dreambooth").stages[0])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. A rare token
 #
 # DreamBooth wants a word without a meaning of its own, so that there is nothing to unlearn. The
@@ -48,8 +58,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

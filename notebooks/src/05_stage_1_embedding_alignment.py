@@ -39,6 +39,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen, and the page's subject
+# has a blue frame.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("row", adb.recipe("attndreambooth").stages[0])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. Where [V] begins
 #
 # The recipe is a table, one line a stage: the paper's numbers, and beside them the tiny model's.
@@ -51,8 +61,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

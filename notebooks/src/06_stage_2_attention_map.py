@@ -38,6 +38,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen, and the page's subject
+# has a blue frame.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram(["cross-attention", "maps"], adb.recipe("attndreambooth").stages[1])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. What may move
 #
 # A recipe is a list of stages, and each stage says what it trains. The three stages, with the
@@ -50,8 +60,6 @@ import inspect
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

@@ -36,6 +36,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen, and the page's subject
+# has a blue frame.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("unet", adb.recipe("attndreambooth").stages[2])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. The recipe, and a yardstick
 #
 # Stage 3 moves more than stage 2 and at a lower rate. The numbers of the authors, for Stable
@@ -47,8 +57,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

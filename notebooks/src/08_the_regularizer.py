@@ -33,6 +33,16 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Where this page stands in the series. Orange is trained, grey is frozen, and the page's subject
+# has a blue frame.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("regularizer", adb.recipe("attndreambooth").stages[1])
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. Two numbers of a map
 #
 # In one layer the map of a word is a table $A \in \mathbb{R}^{h \times q}$: $h$ heads, $q$ pixels,
@@ -49,8 +59,6 @@ import inspect
 
 import numpy as np
 import torch
-
-import adb_core as adb
 
 y, x = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
 bump = torch.exp(-(x**2 + y**2) / 0.08)

@@ -38,6 +38,15 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
+# Everything so far ends in the box on the right. This page measures it.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("picture")
+adb.teaching.show(diagram)
+
+# %% [markdown]
 # ## 1. What is compared
 #
 # Three methods learn Pico from the same five photos, and the base model, which knows only "cat", is
@@ -48,8 +57,6 @@
 import json
 
 import numpy as np
-
-import adb_core as adb
 
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")

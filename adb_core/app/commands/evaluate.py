@@ -27,10 +27,12 @@ def evaluate(
     per_set: o.PerSet = None,
     moments: o.Moments = 8,
     rates: o.Rates = None,
-    guidance: o.Guidance = 3.0,
+    steps: o.PictureSteps = 15,
+    guidance: o.Guidance = None,
     base: o.BaseName = "tiny",
     data: o.DataFolder = None,
     device: o.Device = "auto",
+    threads: o.Threads = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Train recipes on concepts, measure them on their way, and compare them.
@@ -41,7 +43,7 @@ def evaluate(
     reporting.
 
     \b
-      adb evaluate --quick
+      adb evaluate --quick --threads 1        # twice, for two cores
       adb evaluate --recipes textual_inversion --recipes attndreambooth --seeds 0 --seeds 1
     """
     _use_data(data)
@@ -51,19 +53,32 @@ def evaluate(
     arguments.refuse_pickle(base)
     from ...study.plan import edition
 
-    chosen = {"recipes": recipes or (), "concepts": concepts or (), "seeds": seeds or ()}
-    chosen["rates"] = rates or ()
+    chosen = {"recipes": recipes, "concepts": concepts, "seeds": seeds, "rates": rates}
+    chosen = {name: values or () for name, values in chosen.items()}
     plan = edition(quick, half.value.replace("-", "_"), prompts or (), per_set, moments, chosen)
     _check_out(out)
     say = (lambda *_: None) if quiet else typer.echo
-    _run(_guided(plan, guidance), base, device, out, say)
+    _use_threads(threads)
+    _run(_sampled(plan, steps, guidance), base, device, out, say)
 
 
-def _guided(plan: Plan, guidance: float) -> Plan:
-    """The plan with that guidance; an odd number is refused now, not after a training."""
+def _sampled(plan: Plan, steps: int, guidance: float | None) -> Plan:
+    """The plan with that sampling; odd numbers are refused now, not after a training."""
     from ...generation import Sampling
 
-    return replace(plan, guidance=Sampling(guidance=guidance).guidance)
+    scale = plan.guidance if guidance is None else guidance
+    Sampling(steps=steps, guidance=scale)
+    return replace(plan, steps=steps, guidance=scale)
+
+
+def _use_threads(count: int | None) -> None:
+    """Cores of this process, where several share a machine."""
+    if count is None:
+        return
+    arguments.check_counts(threads=count)
+    import torch
+
+    torch.set_num_threads(count)
 
 
 def _use_data(folder: Path | None) -> None:
