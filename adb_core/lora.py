@@ -148,6 +148,7 @@ def save_adapters(path: str | Path, unet: Any, lora: Lora) -> None:
         for name, p in adapter_parameters(unet).items()
     }
     described = {"r": lora.rank, "lora_alpha": lora.alpha, "target_modules": lora.targets}
+    described |= {"rank_pattern": {}, "alpha_pattern": {}}  # diffusers 0.36 to 0.39 want them
     header = {PREFIX + key: value for key, value in described.items()}
     save_file(tensors, path, metadata={"format": "pt", METADATA: json.dumps(header)})
 

@@ -149,11 +149,12 @@ def test_a_folder_that_cannot_be_used(name, saved, tmp_path, monkeypatch):
 def test_tokenizers_of_two_models_are_told_apart(saved, tmp_path):
     folder = shutil.copytree(saved[2], tmp_path / "model")
     path = folder / "tokenizer_2/tokenizer.json"
-    text = path.read_text()
-    assert '"cat</w>"' in text
-    path.write_text(text.replace('"cat</w>"', '"catt</w>"'))
+    content = json.loads(path.read_text())
+    words = content["model"]["vocab"]
+    words["cat</w>"], words["dog</w>"] = words["dog</w>"], words["cat</w>"]
+    path.write_text(json.dumps(content))
     text = refusal(folder)
-    assert "its two tokenizers have different words" in text or "cannot be loaded" in text
+    assert "its two tokenizers have different words" in text
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,7 @@ def test_the_bundled_model_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     quick = ["--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu"]
     how = ["--recipe", "attndreambooth_lora", "--lr-scale", "20", "--mixed-precision", "no"]
+    how += ["--rank", "3"]
     done = adb("train", "--concept", "pico", "--out", "out", *quick, *how)
     assert done.exit_code == 0, done.output
     names = {p.name for p in (tmp_path / "out/model").iterdir()}
@@ -269,6 +270,7 @@ def test_the_bundled_model_from_the_command_line(tmp_path, monkeypatch):
     # the card names the bundled model by its place in the repository
     folder = tmp_path / "out/model"
     card = (folder / "README.md").read_text()
+    assert "rank 3, alpha 3" in card
     (folder / "README.md").write_text(card.replace("data/tiny-sd", str(data_path("tiny-sd"))))
     pipeline = plain_pipeline(folder, monkeypatch)
     call = {"num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "np"}

@@ -91,6 +91,26 @@ def with_batch(plan: Recipe, batch: int | None) -> Recipe:
     return replace(plan, stages=tuple(replace(s, batch_size=batch) for s in plan.stages))
 
 
+def with_rank(plan: Recipe, rank: int | None) -> Recipe:
+    """A recipe with adapters of another rank; alpha keeps its share of it.
+
+    Raises:
+        InputError: one that no adapter can have, or a recipe without adapters.
+    """
+    if rank is None:
+        return plan
+    if plan.lora is None:
+        raise InputError(
+            f"--rank {rank} is of LoRA, which the recipe {plan.name} does not train: "
+            "choose --recipe attndreambooth_lora or lora_dreambooth"
+        )
+    share = plan.lora.alpha / plan.lora.rank
+    try:
+        return replace(plan, lora=replace(plan.lora, rank=rank, alpha=share * max(rank, 1)))
+    except ValueError as error:
+        raise InputError(f"--rank: {error}") from error
+
+
 def augmentation(crop: str, flip: bool) -> Augmentation:
     """How views differ from the photos; a photo that was cut once is seen whole in every view."""
     from ..images import Augmentation

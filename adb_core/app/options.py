@@ -112,6 +112,12 @@ BatchSize = Annotated[
     int | None,
     option("--batch", "Samples a step, in every stage; by default the recipe's."),
 ]
+Rank = Annotated[
+    int | None,
+    option(
+        "--rank", "Of the adapters of a recipe with LoRA; files grow with it, 4 to 64 are usual."
+    ),
+]
 Resolution = Annotated[
     int | None,
     option(

@@ -66,6 +66,7 @@ def train(
     lr_scale: o.LrScale = 1.0,
     weight_scale: o.WeightScale = 1.0,
     batch: o.BatchSize = None,
+    rank: o.Rank = None,
     resolution: o.Resolution = None,
     views: o.Views = 16,
     crop: o.Crop = "random",
@@ -96,6 +97,7 @@ def prepared(asked: SimpleNamespace) -> Training:
     preset = asked.preset or ("tiny" if asked.base == "tiny" else "paper")
     scales = asked.steps_scale, asked.lr_scale, asked.weight_scale
     plan = arguments.with_batch(arguments.find_recipe(asked.recipe, preset, *scales), asked.batch)
+    plan = arguments.with_rank(plan, asked.rank)
     for name in ("views", "accumulation", "save_every", "preview_every"):
         arguments.check_counts(**{name: getattr(asked, name)})
     arguments.check_resolution(asked.resolution)
