@@ -28,7 +28,7 @@ from adb_core.study.plan import (
     edition,
     prompt_entries,
 )
-from adb_core.study.run import cells, check_concepts, clock, run_study
+from adb_core.study.run import _left, cells, check_concepts, clock, run_study
 from adb_core.system import files
 from adb_core.system.files import DiskFull
 from adb_core.system.locks import Busy, exclusive
@@ -330,5 +330,6 @@ def test_cells_are_balanced_and_controls_come_once(tmp_path):
 
 def test_small_things():
     assert [clock(s) for s in (48, 700, 12_000)] == ["48 s", "12 min", "3.3 h"]
+    assert _left([], 3) == "" and _left([10.0, 20.0], 2) == "; about 30 s left"
     assert rounded(np.array([0.123456789, np.nan])) == [0.12346, None]
     assert next_concept("pico") == "bolt" and CEILING in UNTRAINED

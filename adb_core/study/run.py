@@ -66,11 +66,11 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _left(trained: Sequence[float], cells: int) -> str:
-    """How long the cells that are left will take; nothing before the first training."""
+def _left(trained: Sequence[float], trainings: int) -> str:
+    """How long the trainings that are left will take; nothing before the first one."""
     if not trained:
         return ""
-    return f"; about {clock(sum(trained) / len(trained) * cells)} left"
+    return f"; about {clock(sum(trained) / len(trained) * trainings)} left"
 
 
 def run_study(
@@ -90,6 +90,7 @@ def run_study(
     say(f"{len(work)} cells, {len(done)} of them are there already")
     trained: list[float] = []  # seconds of each training that this process made
     busy, number = list(work), 0
+    left = sum(cell.recipe not in UNTRAINED for cell in work)  # trainings: the rest takes no time
     while busy:
         waiting = []
         for cell in busy:
@@ -102,11 +103,12 @@ def run_study(
                 waiting.append(cell)
                 continue
             number += 1
+            left -= cell.recipe not in UNTRAINED
             if known is None:
                 took = time.perf_counter() - start
                 trained += [took] if cell.recipe not in UNTRAINED else []
                 text = f"cell {number} of {len(work)}: {cell}: {clock(took)}"
-                say(text + _left(trained, len(work) - number))
+                say(text + _left(trained, left))
             yield cell, numbers
         if len(waiting) == len(busy):  # others are at work on all that is left
             time.sleep(WAIT)
