@@ -310,7 +310,7 @@ BAD = {
     "negative sampling steps": (
         None,
         ["generate", "a cat", "--steps", "-1", "--device", "cpu"],
-        "got -1",
+        "got steps -1",
     ),
     "infinite guidance": (
         None,
