@@ -89,10 +89,10 @@ print("what a layer consists of:", sorted({name.split(".attn2.")[1] for name in 
 # **Explain.** diffusers calls the two attention layers of a block `attn1` (pixels look at pixels)
 # and `attn2` (pixels look at words). Stage 2 takes every parameter whose name contains `.attn2.`:
 # the queries `to_q` made from pixels, the keys `to_k` and values `to_v` made from words, and the
-# output `to_out`. This is the line of the core that chooses (paper, section 3.2):
+# output `to_out`. These are the lines of the core that choose (paper, section 3.2):
 
 # %%
-print(inspect.getsource(adb.Learner.parameters))
+print(inspect.getsource(adb.Stage.trains))
 
 # %% [markdown]
 # ## 2. Stage 1, quickly
