@@ -5,6 +5,7 @@ Axes: b batch, c channels of a latent, y, x.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ..loading import BaseModelError
 from ..seam import Posterior
 
 
-class LatentDiffusion:
+class LatentDiffusion(ABC):
     """A base model's parts but for its text: see :class:`adb_core.seam.Base`."""
 
     name: str
@@ -32,8 +33,9 @@ class LatentDiffusion:
     recipe_name = "base"
 
     @property
+    @abstractmethod
     def parts(self) -> dict[str, torch.nn.Module]:
-        raise NotImplementedError
+        """Everything with weights, by name."""
 
     @property
     def prediction_type(self) -> str:
