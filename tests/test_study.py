@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_study import LABELS, PROMPTS, make_small, small_bench, small_plan
 
 from adb_core.concept import Concept
@@ -36,6 +37,16 @@ from adb_core.system.locks import Busy, exclusive
 TESTS = Path(__file__).resolve().parent
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As many as the processes of these tests use: with another number, sums differ in their last
+    bit, and a random model makes other pictures of that."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def small(monkeypatch):
     make_small(monkeypatch.setattr)
@@ -43,7 +54,7 @@ def small(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, one_thread):
     """A study that nothing interrupted: its folder, and its cells by name."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
