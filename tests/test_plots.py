@@ -174,3 +174,45 @@ def test_no_two_boxes_of_the_diagram_overlap_but_the_unets_own():
         )
         inside = {a, b} - {"unet"} <= {"self-attention", "cross-attention"}
         assert apart or inside, (a, b)
+
+
+def test_people_are_asked_only_where_the_page_is_about_them():
+    assert "about: people" in plots.alt_text(plots.diagram("people"))
+    styles = {}
+    for lit in ("people", "picture"):
+        arrows = [p for p in plots.diagram(lit).axes[0].patches if hasattr(p, "get_arrowstyle")]
+        styles[lit] = [arrow.get_linestyle() for arrow in arrows]
+    changed = [a for a, b in zip(styles["people"], styles["picture"], strict=True) if a != b]
+    assert len(changed) == 2  # from the picture and from the photos: dotted where nobody is asked
+
+
+# ---------------------------------------------------------------- votes
+
+
+def test_a_forest_draws_what_is_known_and_says_it_in_words():
+    rows = {"known": (65.0, 41.0, 85.0), "unknown": (68.0, float("nan"), float("nan"))}
+    figure = plots.forest(rows, "Shares", "% of votes", reference=50, truth={"known": 60})
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["known", "unknown"]
+    dots = {float(line.get_xdata()[0]): line for line in ax.lines if line.get_marker() == "o"}
+    assert dots[68.0].get_markerfacecolor() == plots.PAPER != dots[65.0].get_markerfacecolor()
+    crosses = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "x"]
+    assert crosses == [60]
+    alt = plots.alt_text(figure)
+    assert "known: 65, interval 41 to 85, truth 60" in alt and "unknown: 68, no interval" in alt
+
+
+def test_a_forest_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="no estimates to draw"):
+        plots.forest({}, "", "")
+    with pytest.raises(ValueError, match="names 'b', which is no row: a"):
+        plots.forest({"a": (1, 0, 2)}, "", "", truth={"b": 1})
+
+
+@pytest.mark.parametrize(("share", "needed"), [(0.6, 199), (0.8, 20), (0.3, 49)])
+def test_a_power_curve_marks_the_votes_that_are_needed(share, needed):
+    figure = plots.power_curve(share)
+    (dot,) = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert dot.get_xdata()[0] == needed and dot.get_ydata()[0] >= 0.8
+    assert f"need {needed} decided votes" in plots.alt_text(figure)
+    assert figure.axes[0].get_xlim()[1] > needed

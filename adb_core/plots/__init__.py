@@ -25,6 +25,7 @@ from .figures import (
 from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
 from .shares import attention_stack
+from .votes import forest, power_curve
 
 __all__ = [
     "CATEGORY_COLOR",
@@ -43,11 +44,13 @@ __all__ = [
     "diagram",
     "drift_alt",
     "embedding_drift",
+    "forest",
     "frontier",
     "frontier_alt",
     "image_grid",
     "legend",
     "new_figure",
+    "power_curve",
     "set_alt_text",
     "style_axes",
     "to_png",

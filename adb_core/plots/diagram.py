@@ -33,10 +33,13 @@ BOXES: dict[str, tuple[float, float, float, float, str]] = {
     "photos": (7.95, 2.96, 0.8, 0.55, "photos"),
     "decoder": (6.85, 1.47, 0.8, 0.55, "VAE\ndecoder"),
     "picture": (7.95, 1.47, 0.8, 0.55, "picture"),
+    "people": (7.95, 2.24, 0.8, 0.5, "people\ncompare"),
     "maps": (4.5, 0.3, 1.85, 0.5, "map of [V],\nmap of “cat”"),
     "regularizer": (6.85, 0.3, 1.9, 0.5, "regularizer: as high,\nas uneven as “cat”"),
 }
-INPUTS = {"prompt", "tokens", "noisy latent", "photos", "picture", "maps", "regularizer"}
+INPUTS = {
+    "prompt", "tokens", "noisy latent", "photos", "picture", "people", "maps", "regularizer",
+}  # fmt: skip
 # from, to, where from, where to: l(eft), r(ight), t(op), b(ottom)
 ARROWS = (
     ("prompt", "tokens", "r", "l"),
@@ -48,6 +51,8 @@ ARROWS = (
     ("noisy latent", "unet", "b", "t"),
     ("unet", "decoder", "r", "l"),
     ("decoder", "picture", "r", "l"),
+    ("picture", "people", "t", "b"),
+    ("photos", "people", "b", "t"),
     ("cross-attention", "maps", "b", "t"),
     ("maps", "regularizer", "r", "l"),
 )
@@ -83,6 +88,7 @@ def diagram(lit: str | Sequence[str] = (), stage: Stage | None = None) -> Figure
     for arrow in ARROWS:
         unused = {"regularizer"} if stage is None or not stage.regularized else set()
         unused |= {"encoder"} if stage is None else set()
+        unused |= {"people"} if "people" not in lit else set()
         quiet = bool(unused & set(arrow))
         _arrow(ax, *arrow, quiet=quiet)
     _key(ax, stage)
@@ -165,7 +171,8 @@ def _alt(lit: Sequence[str], stage: Stage | None, trained: set[str]) -> str:
     parts = [
         "A prompt becomes tokens, one row of numbers each, [V] among them; the text encoder turns "
         "them into words' states, which the cross-attention of the U-Net reads while it takes "
-        "noise away; the VAE decodes the picture. Photos become noisy latents to train on."
+        "noise away; the VAE decodes the picture. Photos become noisy latents to train on; people "
+        "may be asked to compare pictures with them."
     ]
     if stage is not None:
         parts.append(f"Trained in {stage.name}: {', '.join(n for n in BOXES if n in trained)}.")

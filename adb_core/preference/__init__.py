@@ -10,6 +10,22 @@
     analysis   from votes to answers;  report  the same in words and as CSV
     panel      simulated raters whose taste is known, to test all of this
 
-Importing this package loads none of them, and none but ``drawing`` and the judge's taste in
-``panel`` need torch.
+Importing this package loads none of them: each is loaded when it is first used, as
+``adb_core.preference.exact``. None but ``drawing`` and the judge's taste in ``panel`` need torch.
 """
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+_FILES = sorted(module.name for module in iter_modules(__path__))
+
+
+def __getattr__(name: str):
+    """Load a file of this package at first use (PEP 562)."""
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILES})
