@@ -28,6 +28,7 @@ from adb_core.preference.study import (
     Design,
     StudyError,
     load_study,
+    read_key,
 )
 from adb_core.preference.trials import CATCH, MAIN, REPEAT, trials_of
 from adb_core.preference.votes import FILE, Votes
@@ -258,6 +259,22 @@ def test_a_simulated_panel_of_known_taste_is_found_and_labelled(tmp_path):
     assert lines[0] == SIMULATED_NOTE
     assert any("e over" in line or "over e" in line for line in lines)
     assert ",1," in as_csv(made, everything, key).splitlines()[1]
+
+
+def test_concepts_may_differ_around_a_recipes_strength(tmp_path):
+    concepts = tuple(f"c{k}" for k in range(30))
+    made = study(tmp_path / "study", concepts=concepts, prompts=1, seeds=1)
+    key = read_key(made)
+    strengths = {"one": 2.0, "two": 0.0}
+    same = recipe_taste(made, strengths)["text"]
+    assert {same[id][key[id].index("one")] for id in key} == {2.0}
+    spread = recipe_taste(made, strengths, 0.5)["text"]
+    ones = [spread[id][key[id].index("one")] for id in key]
+    assert len(set(ones)) == 30 and 0.25 < np.std(ones) < 0.75
+    assert np.mean(ones) == pytest.approx(2.0, abs=0.4)
+    assert spread == recipe_taste(made, strengths, 0.5)["text"]
+    with pytest.raises(StudyError, match="concept_spread must be at least 0, got -1"):
+        recipe_taste(made, strengths, -1)
 
 
 def test_the_bundled_judge_can_be_the_taste(tmp_path):

@@ -52,3 +52,19 @@ def test_mistakes_are_said_in_the_panel(tmp_path):
             row.value = "left"
         panel.next.click()
         assert "closed" in panel.text and votes.all() == []
+
+
+def test_ballots_show_the_next_trials_and_answer_none(tmp_path):
+    made = study(tmp_path / "study", design=Design(raters=1, repeats=1, catches=0))
+    with Votes(made) as votes:
+        panel = PreferencePanel(made, votes, "Ada")
+        figure = panel.ballots(2)
+        trials = trials_of(made, "Ada")
+        assert [ax.get_title() for ax in figure.axes] == [t.pair.text for t in trials[:2]]
+        assert len(panel.ballots(99).axes) == len(trials) and votes.all() == []
+        with pytest.raises(ValueError, match="no ballot to draw"):
+            panel.ballots(0)
+        for row in panel.questions.values():
+            row.value = "left"
+        panel.next.click()
+        assert [ax.get_title() for ax in panel.ballots(1).axes] == [trials[1].pair.text]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..generation import fill, generate
-from ..result import load_result, read_marker
+from ..result import Result, SavedResult, load_result, read_marker
 from .making import Picture
 from .study import StudyError
 
@@ -47,10 +47,29 @@ def draw_pictures(
     pictures = []
     for folder, marker in zip(folders, markers, strict=True):
         say(f"drawing {len(prompts) * len(seeds)} pictures with {folder}")
-        images = generate(load_result(folder, device=device), prompts, seeds, **sampling).images
-        asked = [(prompt, int(seed)) for prompt in prompts for seed in seeds]
-        pictures += [
-            Picture(marker["recipe"], marker["concept"], *one, image)
-            for one, image in zip(asked, images, strict=True)
-        ]
+        model = load_result(folder, device=device)
+        pictures += pictures_of(model, marker["concept"], prompts, seeds, **sampling)
     return pictures
+
+
+def pictures_of(
+    model: Result | SavedResult,
+    concept: str,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    **sampling,
+) -> list[Picture]:
+    """Every prompt with every seed from one model that is in memory, under its recipe's name.
+
+    Args:
+        concept: the name of what the model has learned.
+
+    Raises:
+        PromptError: a prompt without ``{}``.
+    """
+    images = generate(model, prompts, seeds, **sampling).images
+    asked = [(prompt, int(seed)) for prompt in prompts for seed in seeds]
+    return [
+        Picture(model.recipe_name, concept, *one, image)
+        for one, image in zip(asked, images, strict=True)
+    ]

@@ -36,11 +36,17 @@ class Panel:
     seed: int = 0
 
 
-def recipe_taste(study: Study, strengths: Mapping[str, float]) -> Utilities:
+def recipe_taste(
+    study: Study, strengths: Mapping[str, float], concept_spread: float = 0.0, seed: int = 0
+) -> Utilities:
     """Every picture is as good as its recipe, by every question: the taste that is to be found.
 
+    Args:
+        strengths: recipe -> its strength over all concepts, in logits.
+        concept_spread: standard deviation of what each concept adds to each recipe's strength.
+
     Raises:
-        StudyError: a recipe of the study has no strength.
+        StudyError: a recipe of the study has no strength, or the spread is negative.
     """
     key = read_key(study)
     recipes = {name for pair in key.values() for name in pair}
@@ -49,7 +55,16 @@ def recipe_taste(study: Study, strengths: Mapping[str, float]) -> Utilities:
             f"a taste needs one strength for each of {', '.join(sorted(recipes))}, "
             f"got {', '.join(sorted(strengths)) or 'none'}"
         )
-    pairs = {id: (strengths[a], strengths[b]) for id, (a, b) in key.items()}
+    if not concept_spread >= 0:
+        raise StudyError(f"concept_spread must be at least 0, got {concept_spread}")
+    rng = generator("concepts", seed)
+    own = {
+        (concept, recipe): strengths[recipe] + float(rng.normal(0, concept_spread))
+        for concept in sorted(study.photos)
+        for recipe in sorted(recipes)
+    }
+    concepts = {pair.id: pair.concept for pair in study.pairs}
+    pairs = {id: (own[concepts[id], a], own[concepts[id], b]) for id, (a, b) in key.items()}
     return {question: pairs for question in QUESTIONS}
 
 

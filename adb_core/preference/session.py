@@ -27,21 +27,27 @@ class Session:
 
     def trial(self, code: str) -> dict | None:
         """The next trial of whoever has this code; None after the last."""
+        left = self.pending(code)
+        return left[0] if left else None
+
+    def pending(self, code: str) -> list[dict]:
+        """All trials that are still to be answered, in order."""
         rater = self.votes.rater(code)
         trials, done = trials_of(self.study, rater), self.votes.done(rater)
-        for trial in trials:
-            if trial.number not in done:
-                return {
-                    "number": trial.number,
-                    "done": len(done),
-                    "of": len(trials),
-                    "text": trial.pair.text,
-                    "left": f"{PICTURES}/{trial.left}",
-                    "right": f"{PICTURES}/{trial.right}",
-                    "photos": [f"{PHOTOS}/{f}" for f in self.study.photos[trial.pair.concept]],
-                    "questions": QUESTIONS,
-                }
-        return None
+        return [
+            {
+                "number": trial.number,
+                "done": len(done),
+                "of": len(trials),
+                "text": trial.pair.text,
+                "left": f"{PICTURES}/{trial.left}",
+                "right": f"{PICTURES}/{trial.right}",
+                "photos": [f"{PHOTOS}/{f}" for f in self.study.photos[trial.pair.concept]],
+                "questions": QUESTIONS,
+            }
+            for trial in trials
+            if trial.number not in done
+        ]
 
     def vote(self, code: str, number: int, answers: dict, milliseconds: int) -> dict:
         """Stores the answers, then hands out the next trial."""

@@ -10,6 +10,7 @@ from .before_after import BeforeAfter
 from .drift import DriftExplorer
 from .panel import Panel, Worker, wide
 from .playground import RegularizerPlayground
+from .power import PowerCalculator
 from .preference import PreferencePanel
 from .prompt_bench import PromptBench
 
@@ -18,6 +19,7 @@ __all__ = [
     "BeforeAfter",
     "DriftExplorer",
     "Panel",
+    "PowerCalculator",
     "PreferencePanel",
     "PromptBench",
     "RegularizerPlayground",
