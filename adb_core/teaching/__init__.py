@@ -15,6 +15,7 @@ _SUBMODULE_OF = {
     "Prediction": "predictions", "predict": "predictions",
     "Question": "quizzes", "quiz": "quizzes",
     "show": "showing",
+    "Rehearsal": "studies", "ballot": "studies", "kept_study": "studies", "rehearsal": "studies",
 }  # fmt: skip
 _SUBMODULES = {"exercises", "world"}
 
