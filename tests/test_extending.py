@@ -129,7 +129,7 @@ def add_widget(root: Path) -> set[str]:
 
 
 NOTEBOOK = """# %% [markdown]
-# # 10 · One more
+# # 11 · One more
 #
 # {{badge}}
 
@@ -139,20 +139,20 @@ NOTEBOOK = """# %% [markdown]
 import adb_core as adb
 
 
-# %% tags=["stub"] exercise="10.1"
+# %% tags=["stub"] exercise="11.1"
 def double(x):
     return ...
 
 
-# %% tags=["solution"] exercise="10.1"
+# %% tags=["solution"] exercise="11.1"
 def double(x):
     return 2 * x
 
 
-# %% tags=["check"] exercise="10.1"
-adb.teaching.check("10.1", double)
+# %% tags=["check"] exercise="11.1"
+adb.teaching.check("11.1", double)
 """
-CHECKS = '''"""Checks of notebook 10."""
+CHECKS = '''"""Checks of notebook 11."""
 
 from . import differs
 
@@ -164,9 +164,9 @@ def check_1(double) -> str | None:
 
 def add_notebook(root: Path) -> set[str]:
     """One source file, and its exercises' checks."""
-    (root / "notebooks/src/10_one_more.py").write_text(NOTEBOOK, encoding="utf-8")
-    (root / "adb_core/teaching/exercises/nb10.py").write_text(CHECKS, encoding="utf-8")
-    return {"notebooks/src/10_one_more.py", "adb_core/teaching/exercises/nb10.py"}
+    (root / "notebooks/src/11_one_more.py").write_text(NOTEBOOK, encoding="utf-8")
+    (root / "adb_core/teaching/exercises/nb11.py").write_text(CHECKS, encoding="utf-8")
+    return {"notebooks/src/11_one_more.py", "adb_core/teaching/exercises/nb11.py"}
 
 
 ADDITIONS = {
@@ -228,12 +228,12 @@ sys.path.insert(0, str(root / "tools"))
 import notebooks
 said = []
 for solved in (False, True):
-    cells = notebooks.build("10_one_more", solved=solved).cells
+    cells = notebooks.build("11_one_more", solved=solved).cells
     code = [c.source for c in cells if c.cell_type == "code" and "start()" not in c.source]
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec("\\n".join(code), {})
     said.append(out.getvalue().split(". ")[0].strip())
-used["notebook"] = ["10_one_more" in notebooks.names(), *said]
+used["notebook"] = ["11_one_more" in notebooks.names(), *said]
 print(json.dumps(used))
 """
 EXPECTED = {
@@ -242,7 +242,7 @@ EXPECTED = {
     "base model family": ["Inverted", 2],
     "metric": [0.2, 0.2],
     "widget": "gray 200",
-    "notebook": [True, "Exercise 10.1: not yet", "Exercise 10.1: solved."],
+    "notebook": [True, "Exercise 11.1: not yet", "Exercise 11.1: solved."],
 }
 
 
