@@ -317,6 +317,20 @@ def test_a_judge_of_another_world_is_built_from_its_own_words(tmp_path):
         loaded.read(_pictures(1))
 
 
+@pytest.mark.parametrize("number, size", [(1, 64), (2, 128)])
+def test_a_judge_of_an_earlier_format_has_four_looks_and_heads_without(tmp_path, number, size):
+    from adb_core.tinymodel.judge import JudgeConfig
+
+    old = Judge(JudgeConfig(size, looks=4, heads_look=False)).eval()
+    old.save(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    kept = {k: v for k, v in stored.items() if k not in ("looks", "heads_look")}
+    (tmp_path / "config.json").write_text(json.dumps({**kept, "format": number}))
+    loaded = Judge.load(tmp_path)
+    assert loaded.config == old.config
+    assert loaded.heads["color"].in_features < Judge().heads["color"].in_features
+
+
 @pytest.mark.parametrize("name", ["judge.safetensors", "config.json"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
 def test_damaged_judge_is_named(tmp_path, name, harm):
@@ -423,6 +437,15 @@ def test_augmentation_keeps_range_and_repeats():
     one = judge_training.augment(pixels, np.random.default_rng(0))
     assert one.shape == pixels.shape and one.min() >= 0 and one.max() <= 1
     assert torch.equal(one, judge_training.augment(pixels, np.random.default_rng(0)))
+
+
+def test_only_individuals_are_degraded_and_the_same_seed_degrades_alike():
+    pixels = torch.rand(30, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    one = judge_training.degrade(pixels, 10, np.random.default_rng(0))
+    assert torch.equal(one[:10], pixels[:10])
+    changed = (one[10:] != pixels[10:]).flatten(1).any(1)
+    assert 0 < changed.sum() < 20  # a third of them stay as they are
+    assert torch.equal(one, judge_training.degrade(pixels, 10, np.random.default_rng(0)))
 
 
 def test_judge_trains_a_few_steps(tmp_path):
