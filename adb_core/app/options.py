@@ -231,6 +231,9 @@ Pictures = Annotated[
     int, option("--batch", "Pictures at once; fewer take less memory, and little more time.")
 ]
 
+PictureFile = Annotated[str, typer.Argument(help="A picture's file.")]
+Json = Annotated[bool, option("--json", "For programs: one JSON object.")]
+
 # ---------------------------------------------------------------- what is written and said
 
 RunFolder = Annotated[

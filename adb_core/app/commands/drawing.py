@@ -32,6 +32,7 @@ def generate(
     check_file(out)
     loaded = find_model(model, prompts, device)
     from ...generation import generate as draw
+    from ...provenance.record import save_generated
     from ...system.devices import tf32 as with_tf32
 
     how = {"steps": steps, "guidance": guidance, "batch": batch, "progress": not quiet}
@@ -39,7 +40,7 @@ def generate(
         drawn = draw(loaded, prompts, seed, **how)
     n, h, w, c = drawn.images.shape
     rows = drawn.images.reshape(len(prompts), len(seed), h, w, c).swapaxes(1, 2)
-    _save_png(rows.reshape(len(prompts) * h, len(seed) * w, c), out)
+    save_generated(out, rows.reshape(len(prompts) * h, len(seed) * w, c), drawn.about)
     typer.echo(f"{n} pictures of {w} x {h}: {out}")
 
 
@@ -71,18 +72,6 @@ def attention(
     with with_tf32(tf32):
         drawn = draw(loaded, prompt, [seed], maps=True, words=word or None, **how)
     figure = plots.word_maps(drawn.images[0], drawn.word_maps(0), drawn.prompts[0])
-    plots.to_png(figure, out)
+    plots.to_png(figure, out, about=drawn.about)
     typer.echo(plots.alt_text(figure))
     typer.echo(f"picture: {out}")
-
-
-def _save_png(pixels, out: Path) -> None:
-    import io
-
-    from PIL import Image
-
-    from ...system.files import atomic_write_bytes
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG")
-    atomic_write_bytes(out, stream.getvalue())

@@ -1,0 +1,25 @@
+"""``adb inspect``: what a picture's file says of its origin, and what its pixels say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from .. import options as o
+
+
+def inspect(file: o.PictureFile, as_json: o.Json = False) -> None:
+    """Say where a picture comes from, as far as its file tells.
+
+    Metadata are lost when a picture is re-saved or sent through most platforms: that none are found
+    says nothing of how it was made.
+
+    \b
+      adb inspect out/generated.png
+    """
+    from ...provenance.inspection import inspect_file
+
+    found = inspect_file(Path(file))
+    typer.echo(json.dumps(found.public(), indent=2) if as_json else "\n".join(found.lines()))
