@@ -160,22 +160,28 @@ def outcome(image: np.ndarray, key: str, bits: tuple, search: bool = False) -> t
     return float(np.mean(np.equal(found.bits, bits))), found.is_found
 
 
+def alone(image: np.ndarray, key: str) -> bool:
+    """Whether a mark without payload is found after JPEG 75."""
+    return detect(jpeg(75)(embed(image, key)), key, 0).is_found
+
+
 def quality(count: int) -> list[str]:
     """PSNR, and bits after JPEG 75, by kind and size."""
     lines = [
-        "| pictures | side | bits | PSNR, least | bits right after JPEG 75 | found after it |",
-        "|---|---|---|---|---|---|",
+        "| pictures | side | bits | PSNR, least | bits right after JPEG 75 | found after it "
+        "| without payload |",
+        "|---|---|---|---|---|---|---|",
     ]
     for kind in KINDS:
         for side in SIDES:
             rows = [
-                (psnr(image, mark), *outcome(jpeg(75)(mark), key, bits))
+                (psnr(image, mark), *outcome(jpeg(75)(mark), key, bits), alone(image, key))
                 for key, image, mark, bits in marked(kind, side, count)
             ]
-            near, right, found = zip(*rows, strict=True)
+            near, right, found, bare = zip(*rows, strict=True)
             lines.append(
                 f"| {kind} | {side} | {capacity(side, side)} | {min(near):.2f} dB "
-                f"| {np.mean(right):.2%} | {np.mean(found):.1%} |"
+                f"| {np.mean(right):.2%} | {np.mean(found):.1%} | {np.mean(bare):.1%} |"
             )
     return lines
 

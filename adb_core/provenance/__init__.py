@@ -3,18 +3,29 @@
 record       what a generated picture's file says of its origin, and the one function that writes it
 inspection   reading it back, ``adb inspect``
 watermark    a mark in the pixels, which only its key finds
+marking      the mark of this project's pictures, whose payload ties the pixels to the metadata
 credentials  signed metadata, C2PA, by the optional package c2pa-python
 consent      what ``concept.json`` says of the photos: who is shown, who gave them, who agreed
 """
 
 from .inspection import Inspection, InspectionError, inspect_file
+from .marking import Mark, marked, read_mark
 from .record import Provenance, save_generated, stamped
+from .watermark import Detection, WatermarkError, capacity, detect, embed
 
 __all__ = [
+    "Detection",
     "Inspection",
     "InspectionError",
+    "Mark",
     "Provenance",
+    "WatermarkError",
+    "capacity",
+    "detect",
+    "embed",
     "inspect_file",
+    "marked",
+    "read_mark",
     "save_generated",
     "stamped",
 ]

@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..images import MAX_PIXELS
+from .marking import Mark, read_mark
 from .record import SIGNATURE, TEXT_KEY, XMP_KEY, chunks
+from .watermark import check_key
 
 NOTHING = (
     "no provenance found: metadata are lost when a picture is re-saved or sent through most "
@@ -43,7 +45,7 @@ class Inspection:
         kind: of the file, as "PNG"; size: width and height in pixels.
         record: what this project wrote, as :meth:`Provenance.public`, or None.
         source_type: the IPTC's address for how the picture was made, by whichever program, or None.
-        pixels: uint8 (h, w, 3), for the watermark.
+        mark: what a key found in the pixels; None where none was given.
     """
 
     path: Path
@@ -51,7 +53,7 @@ class Inspection:
     size: tuple[int, int]
     record: dict[str, Any] | None
     source_type: str | None
-    pixels: np.ndarray
+    mark: Mark | None = None
 
     @property
     def is_found(self) -> bool:
@@ -66,35 +68,43 @@ class Inspection:
             "found": self.is_found,
             "provenance": self.record,
             "digital_source_type": self.source_type,
+            **({} if self.mark is None else {"watermark": self.mark.public()}),
         }
 
     def lines(self) -> list[str]:
         """For people."""
         width, height = self.size
         head = [f"{self.path}: {self.kind}, {width} x {height} pixels"]
+        tail = [] if self.mark is None else [self.mark.line()]
         if not self.is_found:
-            return [*head, NOTHING]
+            return [*head, NOTHING, *tail]
         said = [
             f"  {label:<12} {_shown(self.record[name])}"
             for name, label in LABELS.items()
             if self.record and name in self.record
         ]
         source = [f"  {'source type':<12} {self.source_type}"] if self.source_type else []
-        return [*head, *said, *source, f"  {CLAIM}"]
+        return [*head, *said, *source, f"  {CLAIM}", *tail]
 
 
 def _shown(value: Any) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def inspect_file(path: str | Path) -> Inspection:
+def inspect_file(path: str | Path, key: str | None = None) -> Inspection:
     """Read what a picture's file says of its origin.
 
     PNG holds all of it; of other kinds of files the XMP packet is read, if Pillow finds one.
 
+    Args:
+        key: of a watermark to look for.
+
     Raises:
+        WatermarkError: a key that is none, or a picture too small for a mark.
         InspectionError: no file, a folder, no picture, a damaged or a far too large one.
     """
+    if key is not None:
+        check_key(key)
     path = Path(path)
     if path.is_dir():
         raise InspectionError(f"{path} is a folder: name one picture in it")
@@ -114,7 +124,9 @@ def inspect_file(path: str | Path) -> Inspection:
         raise InspectionError(
             f"{path} cannot be read as a picture ({reason}): copy it again, or name another file"
         ) from error
-    return Inspection(path, kind, size, _record(texts), _source_type(texts), pixels)
+    record = _record(texts)
+    mark = None if key is None else read_mark(pixels, key, record)
+    return Inspection(path, kind, size, record, _source_type(texts), mark)
 
 
 def _opened(path: Path) -> Image.Image:

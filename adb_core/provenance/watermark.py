@@ -32,7 +32,7 @@ MIN_SIDE = 64  # pixels that a picture needs to be marked
 BITS = 16  # of a payload, where nothing else is asked for
 BAND = 0.9, 3.7  # cycles a block, lowest and highest: the picture lies below, JPEG cuts off above
 CUT = 8.0  # a coefficient counts up to this: one strong edge does not outvote the others
-ROUNDS = 4  # rounding to whole numbers and the ends of the scale undo a part, which is done again
+ROUNDS = 6  # rounding to whole numbers and the ends of the scale undo a part, which is done again
 FOUND = 1e-5  # the p-value below which a mark counts as found
 # By whole tiles of a picture: how near it stays, in dB, and how far over zero a coefficient moves;
 # half a step of JPEG is 3 to 9 at quality 75, 5 to 17 at 50. A large picture has chips enough for a
@@ -91,23 +91,28 @@ def embed(
     payload = check_bits(() if bits is None else bits, image.shape)
     own, margin = next(row[1:] for row in STRENGTHS if row[0] <= _tiles(image.shape))
     psnr = own if psnr is None else psnr
-    if not 30 <= psnr <= 60:
+    if not 30 <= psnr <= 50:
         raise WatermarkError(f"a PSNR of {psnr} dB leaves no picture or no mark: use 38 to 46")
     rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
     signs, groups = _code(key, len(payload))
     turned = signs * (2 * np.array(payload or (1,)) - 1)[groups]
     repeat = (-(-rows // TILE), -(-columns // TILE), 1)
     wanted, group = (np.tile(part, repeat)[:rows, :columns] for part in (turned, groups))
-    budget = image.size / 3 * 255**2 / 10 ** ((psnr + 0.1) / 10)  # 0.1 dB for the rounding
+    most = 255**2 / 10 ** (psnr / 10)  # mean square of the change
+    slack = 0.1  # of it: rounding alone changes 1/12
     marked = image.astype(float)
     for _ in range(ROUNDS):
         values = _chips(_spectrum(marked @ LUMINANCE)) * wanted  # (y, x, f)
-        left = budget - ((marked - image) ** 2).mean(-1).sum()
-        step = _pixels(_moves(values, group, margin, left) * wanted)
-        marked[: rows * BLOCK, : columns * BLOCK] += step[
-            ..., None
-        ]  # all channels: the color stays
-        marked = marked.round().clip(0, 255)
+        left = most - slack - ((marked - image) ** 2).mean()
+        step = _pixels(_moves(values, group, margin, left * image.size / 3) * wanted)
+        changed = marked.copy()
+        changed[: rows * BLOCK, : columns * BLOCK] += step[..., None]  # brightness, no color
+        changed = changed.round().clip(0, 255)
+        over = ((changed - image) ** 2).mean() - most
+        if over > 0:
+            slack += over
+        else:
+            marked = changed
     return marked.astype(np.uint8)
 
 
@@ -199,8 +204,7 @@ def capacity(height: int, width: int) -> int:
 
 def _code(key: str, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Signs of a tile's chips, -1 or 1, and the bit that each is for, from 0: (8, 8, f)."""
-    if not isinstance(key, str) or not key:
-        raise WatermarkError(f"a key is a text that is not empty, got {key!r}: choose a long one")
+    check_key(key)
     shape = (TILE, TILE, len(CHIPS[0]))
     count = math.prod(shape)
     # From a hash, so that no version of numpy changes what a key means.
@@ -210,6 +214,14 @@ def _code(key: str, bits: int) -> tuple[np.ndarray, np.ndarray]:
     groups = np.empty(count, int)
     groups[np.argsort(numbers >> 1, kind="stable")] = np.arange(count) % max(bits, 1)
     return signs.reshape(shape), groups.reshape(shape)
+
+
+def check_key(key: str) -> None:
+    """Raises:
+    WatermarkError: no key at all.
+    """
+    if not isinstance(key, str) or not key.strip():
+        raise WatermarkError(f"a key is a text that is not empty, got {key!r}: choose a long one")
 
 
 def check_bits(bits: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -227,15 +239,23 @@ def check_bits(bits: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(bit) for bit in bits)
 
 
+def check_size(height: int, width: int, least: int = MIN_SIDE) -> None:
+    """Raises:
+    WatermarkError: fewer pixels a side than a mark needs.
+    """
+    if min(height, width) < least:
+        raise WatermarkError(
+            f"pictures of {width} x {height} pixels are too small for a watermark: "
+            f"it needs at least {least} a side"
+        )
+
+
 def _check(image: np.ndarray, least: int) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
         raise WatermarkError("give a picture as an array, uint8 (h, w, 3)")
-    if image.shape[2] != 3 or min(image.shape[:2]) < least:
-        h, w, c = image.shape
-        raise WatermarkError(
-            f"a picture of {w} x {h} pixels and {c} channels: a watermark needs RGB and "
-            f"at least {least} pixels a side"
-        )
+    if image.shape[2] != 3:
+        raise WatermarkError(f"a picture of {image.shape[2]} channels: convert it to RGB")
+    check_size(*image.shape[:2], least)
 
 
 # ---------------------------------------------------------------- arithmetic

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from .. import options as o
 from ..arguments import check_file, check_seed, find_model
+
+if TYPE_CHECKING:
+    from ...generation import Generation
 
 
 def generate(
@@ -19,6 +23,7 @@ def generate(
     device: o.Device = "auto",
     tf32: o.Tf32 = None,
     batch: o.Pictures = 8,
+    watermark: o.Watermark = None,
     out: o.SheetFile = Path("out/generated.png"),
     quiet: o.Quiet = False,
 ) -> None:
@@ -30,18 +35,39 @@ def generate(
     """
     check_seed(*seed)
     check_file(out)
-    loaded = find_model(model, prompts, device)
     from ...generation import generate as draw
-    from ...provenance.record import save_generated
+    from ...provenance.watermark import check_key, check_size
+
+    if watermark is not None:
+        check_key(watermark)
+    loaded = find_model(model, prompts, device)
+    if watermark is not None:
+        check_size(loaded.base.side, loaded.base.side)
     from ...system.devices import tf32 as with_tf32
 
     how = {"steps": steps, "guidance": guidance, "batch": batch, "progress": not quiet}
     with with_tf32(tf32):
         drawn = draw(loaded, prompts, seed, **how)
-    n, h, w, c = drawn.images.shape
-    rows = drawn.images.reshape(len(prompts), len(seed), h, w, c).swapaxes(1, 2)
-    save_generated(out, rows.reshape(len(prompts) * h, len(seed) * w, c), drawn.about)
+    _save_sheet(drawn, len(seed), out, watermark)
+    n, h, w, _ = drawn.images.shape
     typer.echo(f"{n} pictures of {w} x {h}: {out}")
+
+
+def _save_sheet(drawn: Generation, columns: int, out: Path, key: str | None) -> None:
+    """Write pictures as one, row by row, with their provenance and, with a key, a watermark."""
+    from ...provenance.marking import is_seamless, marked
+    from ...provenance.record import save_generated
+
+    images = drawn.images
+    each = key is not None and is_seamless(images.shape[1:])
+    if key is not None and each:
+        images = marked(images, key, drawn.about)
+    n, h, w, c = images.shape
+    rows = images.reshape(n // columns, columns, h, w, c).swapaxes(1, 2)
+    sheet = rows.reshape(n // columns * h, columns * w, c)
+    if key is not None and not each:
+        sheet = marked(sheet[None], key, drawn.about)[0]
+    save_generated(out, sheet, drawn.about)
 
 
 def attention(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import typer
 
 from .. import options as o
 
 
-def inspect(file: o.PictureFile, as_json: o.Json = False) -> None:
+def inspect(file: o.PictureFile, key: o.Key = None, as_json: o.Json = False) -> None:
     """Say where a picture comes from, as far as its file tells.
 
     Metadata are lost when a picture is re-saved or sent through most platforms: that none are found
@@ -18,8 +17,9 @@ def inspect(file: o.PictureFile, as_json: o.Json = False) -> None:
 
     \b
       adb inspect out/generated.png
+      adb inspect out/generated.png --key "a long secret"
     """
     from ...provenance.inspection import inspect_file
 
-    found = inspect_file(Path(file))
+    found = inspect_file(file, key)
     typer.echo(json.dumps(found.public(), indent=2) if as_json else "\n".join(found.lines()))
