@@ -8,6 +8,7 @@ credentials  signed metadata, C2PA, by the optional package c2pa-python
 consent      what ``concept.json`` says of the photos: who is shown, who gave them, who agreed
 """
 
+from .consent import Statements
 from .inspection import Inspection, InspectionError, inspect_file
 from .marking import Mark, marked, read_mark
 from .record import Provenance, save_generated, stamped
@@ -19,6 +20,7 @@ __all__ = [
     "InspectionError",
     "Mark",
     "Provenance",
+    "Statements",
     "WatermarkError",
     "capacity",
     "detect",
