@@ -75,10 +75,10 @@ def test_every_bit_is_read_after_jpeg_75(side, bits):
 
 def test_photographs_spectra_keep_their_bits():
     rights = []
-    for number in range(12):
+    for number in range(40):
         said = payload(16, number)
         mark = embed(noise(number), KEY, said)
-        assert psnr(noise(number), mark) >= 40
+        assert 40 <= psnr(noise(number), mark) < 41  # and the budget is spent
         rights.append(np.equal(detect(jpeg(mark), KEY).bits, said))
     assert np.mean(rights) >= 0.99
 

@@ -74,9 +74,8 @@ def check_statements(info: Mapping[str, Any], where: object) -> None:
         if said is None:
             continue
         if not isinstance(said, str) or not said.strip() or len(said) > LONGEST:
-            got = (
-                f"{len(said)} characters" if isinstance(said, str) and said.strip() else repr(said)
-            )
+            is_long = isinstance(said, str) and len(said) > LONGEST
+            got = f"{len(said)} characters" if is_long else repr(said)
             raise ConceptError(
                 f"{where}: {name!r} must be a text of at most {LONGEST} characters, got {got}: "
                 "correct it or leave it out"

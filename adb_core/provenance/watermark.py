@@ -110,7 +110,7 @@ def embed(
         changed = changed.round().clip(0, 255)
         over = ((changed - image) ** 2).mean() - most
         if over > 0:
-            slack += over
+            slack += 2 * over + 0.02
         else:
             marked = changed
     return marked.astype(np.uint8)
