@@ -17,7 +17,7 @@ from adb_core.generation import generate
 from adb_core.pictures import opened, png
 from adb_core.plots import new_figure, to_png
 from adb_core.preference import making
-from adb_core.provenance import record
+from adb_core.provenance import credentials, inspection, record
 from adb_core.provenance.inspection import NOTHING, InspectionError, inspect_file
 from adb_core.provenance.record import COMPOSITE, GENERATED, XMP_KEY, Provenance, stamped
 
@@ -219,3 +219,55 @@ def test_a_file_that_cannot_be_read_is_one_line(case, tmp_path):
     done = run("inspect", path)
     lines = done.stderr.strip().splitlines()
     assert done.exit_code == 2 and len(lines) == 1 and "x.png" in lines[0], done.output
+
+
+# ---------------------------------------------------------------- signed
+
+
+def signature(path: Path):
+    return inspect_file(path).credentials
+
+
+def test_a_signature_breaks_with_the_picture_and_is_never_trusted(tmp_path):
+    pytest.importorskip("c2pa")
+    path = tmp_path / "a.png"
+    record.save_generated(path, picture(), ABOUT, credentials.signed)
+    found = inspect_file(path)
+    assert found.is_signed and found.record == ABOUT.public()
+    assert found.credentials.is_intact and not found.credentials.is_trusted
+    assert found.credentials.source_types == (GENERATED,)
+    assert found.credentials.issuer == credentials.ORGANIZATION
+    assert "untrusted" in found.lines()[-1] and "intact" in found.lines()[-1]
+    assert json.dumps(found.public())
+    data = path.read_bytes()
+    assert len(data) < len(stamped(png(picture()), ABOUT)) + 6000  # no thumbnail
+    path.write_bytes(stamped(data, Provenance(("another prompt",))))
+    broken = inspect_file(path)
+    assert not broken.credentials.is_intact and "BROKEN" in broken.lines()[-1]
+    with Image.open(path) as image:
+        image.convert("RGB").save(tmp_path / "b.png")
+    assert not inspect_file(tmp_path / "b.png").is_signed
+
+
+def test_what_cannot_be_signed_is_one_line():
+    pytest.importorskip("c2pa")
+    with pytest.raises(credentials.CredentialError, match="cannot be signed"):
+        credentials.signed(b"hello", ABOUT)
+    alone = credentials.make_test_signer()
+    with pytest.raises(credentials.CredentialError, match="cannot be signed"):
+        credentials.signed(png(picture()), ABOUT, alone._replace(key=b"no key"))
+    assert credentials.read_credentials(png(picture())) is None
+
+
+@pytest.mark.usefixtures("random_base")
+def test_without_the_package_signing_is_one_line_and_signatures_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(credentials, "is_there", lambda: False)
+    monkeypatch.setattr(inspection, "is_there", lambda: False)
+    done = run("generate", "a cat", "--sign-test")
+    lines = done.stderr.strip().splitlines()
+    assert done.exit_code == 2 and len(lines) == 1 and "pip install c2pa-python" in lines[0]
+    data = png(picture())
+    signed = record._chunk(b"caBX", b"jumb c2pa")
+    (tmp_path / "a.png").write_bytes(data[:33] + signed + data[33:])
+    found = inspect_file(tmp_path / "a.png")
+    assert found.is_found and found.is_signed and found.lines()[-1] == inspection.UNCHECKED

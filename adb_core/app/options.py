@@ -231,17 +231,6 @@ Pictures = Annotated[
     int, option("--batch", "Pictures at once; fewer take less memory, and little more time.")
 ]
 
-Watermark = Annotated[
-    str | None,
-    option(
-        "--watermark",
-        "Also mark the pixels, invisibly, with this key, any text; adb inspect --key finds it.",
-    ),
-]
-Key = Annotated[str | None, option("--key", "Of a watermark: look for it in the pixels.")]
-PictureFile = Annotated[str, typer.Argument(help="A picture's file.")]
-Json = Annotated[bool, option("--json", "For programs: one JSON object.")]
-
 # ---------------------------------------------------------------- what is written and said
 
 RunFolder = Annotated[

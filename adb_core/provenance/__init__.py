@@ -9,12 +9,15 @@ consent      what ``concept.json`` says of the photos: who is shown, who gave th
 """
 
 from .consent import Statements
+from .credentials import CredentialError, Credentials, read_credentials, signed
 from .inspection import Inspection, InspectionError, inspect_file
 from .marking import Mark, marked, read_mark
 from .record import Provenance, save_generated, stamped
 from .watermark import Detection, WatermarkError, capacity, detect, embed
 
 __all__ = [
+    "CredentialError",
+    "Credentials",
     "Detection",
     "Inspection",
     "InspectionError",
@@ -27,7 +30,9 @@ __all__ = [
     "embed",
     "inspect_file",
     "marked",
+    "read_credentials",
     "read_mark",
     "save_generated",
+    "signed",
     "stamped",
 ]

@@ -17,6 +17,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..images import MAX_PIXELS
+from .credentials import (
+    CredentialError,
+    Credentials,
+    has_credentials,
+    is_there,
+    read_credentials,
+)
 from .marking import Mark, read_mark
 from .record import SIGNATURE, TEXT_KEY, XMP_KEY, chunks
 from .watermark import check_key
@@ -25,6 +32,7 @@ NOTHING = (
     "no provenance found: metadata are lost when a picture is re-saved or sent through most "
     "platforms"
 )
+UNCHECKED = "content credentials: there are some; to check them: pip install c2pa-python"
 CLAIM = "(metadata are a claim: anyone can write or remove them)"
 LABELS = {
     "statement": "statement", "software": "software", "base_model": "base model",
@@ -45,6 +53,8 @@ class Inspection:
         kind: of the file, as "PNG"; size: width and height in pixels.
         record: what this project wrote, as :meth:`Provenance.public`, or None.
         source_type: the IPTC's address for how the picture was made, by whichever program, or None.
+        credentials: signed metadata, checked; None where there are none, or the package that checks
+            them is not installed: then ``is_signed`` alone says that they are there.
         mark: what a key found in the pixels; None where none was given.
     """
 
@@ -53,11 +63,13 @@ class Inspection:
     size: tuple[int, int]
     record: dict[str, Any] | None
     source_type: str | None
+    credentials: Credentials | None = None
+    is_signed: bool = False
     mark: Mark | None = None
 
     @property
     def is_found(self) -> bool:
-        return self.record is not None or self.source_type is not None
+        return self.record is not None or self.source_type is not None or self.is_signed
 
     def public(self) -> dict[str, Any]:
         """For ``--json``: "found", and what was."""
@@ -68,6 +80,8 @@ class Inspection:
             "found": self.is_found,
             "provenance": self.record,
             "digital_source_type": self.source_type,
+            "content_credentials": self.credentials and self.credentials.public(),
+            "signed": self.is_signed,
             **({} if self.mark is None else {"watermark": self.mark.public()}),
         }
 
@@ -76,6 +90,10 @@ class Inspection:
         width, height = self.size
         head = [f"{self.path}: {self.kind}, {width} x {height} pixels"]
         tail = [] if self.mark is None else [self.mark.line()]
+        if self.credentials is not None:
+            tail.insert(0, self.credentials.line())
+        elif self.is_signed:
+            tail.insert(0, UNCHECKED)
         if not self.is_found:
             return [*head, NOTHING, *tail]
         said = [
@@ -116,7 +134,8 @@ def inspect_file(path: str | Path, key: str | None = None) -> Inspection:
                 raise Image.DecompressionBombError
             kind, size = str(image.format), image.size
             pixels = np.asarray(image.convert("RGB"))  # decodes all of it, so that damage shows
-            texts = _texts(path.read_bytes(), dict(image.info))
+            data = path.read_bytes()
+            texts = _texts(data, dict(image.info))
     except Image.DecompressionBombError as error:
         raise InspectionError(f"{path} is far too large: scale it down") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -124,9 +143,21 @@ def inspect_file(path: str | Path, key: str | None = None) -> Inspection:
         raise InspectionError(
             f"{path} cannot be read as a picture ({reason}): copy it again, or name another file"
         ) from error
-    record = _record(texts)
+    record, signature = _record(texts), _credentials(path, data, f"image/{kind.lower()}")
     mark = None if key is None else read_mark(pixels, key, record)
-    return Inspection(path, kind, size, record, _source_type(texts), mark)
+    return Inspection(path, kind, size, record, _source_type(texts), *signature, mark)
+
+
+def _credentials(path: Path, data: bytes, mime: str) -> tuple[Credentials | None, bool]:
+    """The signed metadata, checked if they can be, and whether there are any."""
+    is_signed = has_credentials(data)
+    if not (is_signed and is_there()):
+        return None, is_signed
+    try:
+        found = read_credentials(data, mime)
+    except CredentialError as error:
+        raise InspectionError(f"{path}: {error}") from error
+    return found, found is not None
 
 
 def _opened(path: Path) -> Image.Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class Provenance:
         )
 
 
+Signing = Callable[[bytes, Provenance], bytes]
 BLIND = Provenance()  # "AI generated", and not by whom: for a study whose raters must not know
 
 
@@ -170,16 +171,25 @@ def stamped(data: bytes, about: Provenance) -> bytes:
     return b"".join([SIGNATURE, kept[0], *new, *kept[1:]])  # the header comes first
 
 
-def save_generated(path: str | Path, picture: np.ndarray | Image.Image, about: Provenance) -> None:
+def save_generated(
+    path: str | Path,
+    picture: np.ndarray | Image.Image,
+    about: Provenance,
+    sign: Signing | None = None,
+) -> None:
     """Write a generated picture as PNG with its provenance, all or nothing.
 
     Every generated picture that this project writes comes through here or, where its bytes are
     there already, through :func:`stamped`.
 
+    Args:
+        sign: adds a signature last, as :func:`adb_core.provenance.credentials.signed` does.
+
     Raises:
         DiskFull: no space left; an earlier file is untouched.
     """
-    atomic_write_bytes(path, stamped(png(picture), about))
+    data = stamped(png(picture), about)
+    atomic_write_bytes(path, data if sign is None else sign(data, about))
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

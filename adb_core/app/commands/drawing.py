@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .. import options as o
+from .. import options as o, provenance_options as options
 from ..arguments import check_file, check_seed, find_model
 
 if TYPE_CHECKING:
     from ...generation import Generation
+    from ...provenance.record import Signing
 
 
 def generate(
@@ -23,11 +24,14 @@ def generate(
     device: o.Device = "auto",
     tf32: o.Tf32 = None,
     batch: o.Pictures = 8,
-    watermark: o.Watermark = None,
+    watermark: options.Watermark = None,
+    sign_test: options.SignTest = False,
     out: o.SheetFile = Path("out/generated.png"),
     quiet: o.Quiet = False,
 ) -> None:
     """Draw prompts, and write them as one picture without labels.
+
+    Its file says that it is generated, and how: see adb inspect.
 
     \b
       adb generate "a photo of a {}" "a sketch of a {} in the snow" --model out/pico \
@@ -36,8 +40,11 @@ def generate(
     check_seed(*seed)
     check_file(out)
     from ...generation import generate as draw
+    from ...provenance.credentials import check_c2pa, signed
     from ...provenance.watermark import check_key, check_size
 
+    if sign_test:
+        check_c2pa("--sign-test")
     if watermark is not None:
         check_key(watermark)
     loaded = find_model(model, prompts, device)
@@ -48,13 +55,15 @@ def generate(
     how = {"steps": steps, "guidance": guidance, "batch": batch, "progress": not quiet}
     with with_tf32(tf32):
         drawn = draw(loaded, prompts, seed, **how)
-    _save_sheet(drawn, len(seed), out, watermark)
+    _save_sheet(drawn, len(seed), out, watermark, signed if sign_test else None)
     n, h, w, _ = drawn.images.shape
     typer.echo(f"{n} pictures of {w} x {h}: {out}")
 
 
-def _save_sheet(drawn: Generation, columns: int, out: Path, key: str | None) -> None:
-    """Write pictures as one, row by row, with their provenance and, with a key, a watermark."""
+def _save_sheet(
+    drawn: Generation, columns: int, out: Path, key: str | None, sign: Signing | None = None
+) -> None:
+    """Write pictures as one, row by row, with their provenance, a watermark and a signature."""
     from ...provenance.marking import is_seamless, marked
     from ...provenance.record import save_generated
 
@@ -67,7 +76,7 @@ def _save_sheet(drawn: Generation, columns: int, out: Path, key: str | None) -> 
     sheet = rows.reshape(n // columns * h, columns * w, c)
     if key is not None and not each:
         sheet = marked(sheet[None], key, drawn.about)[0]
-    save_generated(out, sheet, drawn.about)
+    save_generated(out, sheet, drawn.about, sign)
 
 
 def attention(

@@ -6,10 +6,12 @@ import json
 
 import typer
 
-from .. import options as o
+from .. import provenance_options as options
 
 
-def inspect(file: o.PictureFile, key: o.Key = None, as_json: o.Json = False) -> None:
+def inspect(
+    file: options.PictureFile, key: options.Key = None, as_json: options.Json = False
+) -> None:
     """Say where a picture comes from, as far as its file tells.
 
     Metadata are lost when a picture is re-saved or sent through most platforms: that none are found
