@@ -255,7 +255,7 @@ def _check(image: np.ndarray, least: int) -> None:
         raise WatermarkError("give a picture as an array, uint8 (h, w, 3)")
     if image.shape[2] != 3:
         raise WatermarkError(f"a picture of {image.shape[2]} channels: convert it to RGB")
-    check_size(*image.shape[:2], least)
+    check_size(image.shape[0], image.shape[1], least)
 
 
 # ---------------------------------------------------------------- arithmetic
