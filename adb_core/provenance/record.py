@@ -110,7 +110,9 @@ class Provenance:
 
 
 Signing = Callable[[bytes, Provenance], bytes]
-BLIND: Provenance = Provenance()  # "AI generated", and not by whom: for a study whose raters must not know
+BLIND: Provenance = (
+    Provenance()
+)  # "AI generated", and not by whom: for a study whose raters must not know
 
 
 def of_model(model: Any, prompts: Sequence[str], seeds: Sequence[int], **how: Any) -> Provenance:
