@@ -1,5 +1,7 @@
 """The pretraining of VAE and U-Net: the mathematics, the latents, the command's arguments."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from adb_core.pretraining import latents as latents_module, run as run_module
 from adb_core.pretraining.alignment import Alignment, patch_states
 from adb_core.pretraining.attention import PlainAttention, fast_attention
 from adb_core.pretraining.command import main
-from adb_core.pretraining.latents import encode_all, normalize_latents
+from adb_core.pretraining.latents import UNSEEN, encode_all, normalize_latents, pixel_metric
 from adb_core.pretraining.previews import grid
 from adb_core.pretraining.settings import Budget, Place
 from adb_core.pretraining.unet import draw_batch, stratified_timesteps, v_loss
@@ -168,6 +170,60 @@ def test_v_loss_agrees_with_diffusers_velocity():
     torch.testing.assert_close(
         v_loss(guess, clean, noise, scheduler.alphas_cumprod[t]), (error * weight).mean()
     )
+
+
+class LinearDecoder:
+    """Decodes each position by a matrix (pixels, channels) after the scale is taken off."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, matrix, scale):
+        self.matrix, self.config = matrix, SimpleNamespace(scaling_factor=scale)
+
+    def decode(self, latents):
+        return SimpleNamespace(sample=torch.einsum("pc,bchw->bphw", self.matrix, latents))
+
+
+def test_the_metric_of_a_linear_decoder_is_its_own():
+    """Up to scale W'W is A'A, whatever the latents' scale; and it weighs nothing twice."""
+    matrix = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    for scale in (1.0, 3.0):
+        metric = pixel_metric(LinearDecoder(matrix, scale), latents)
+        form = matrix.T @ matrix
+        torch.testing.assert_close(
+            metric.T @ metric, form / form.diag().mean(), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_a_channel_that_is_not_seen_still_counts_a_little():
+    matrix = torch.diag(torch.tensor([2.0, 1.0, 0.0]))
+    metric = pixel_metric(LinearDecoder(matrix, 1.0), torch.randn(5, 3, 16, 16))
+    form = metric.T @ metric
+    assert form.diag().mean() == pytest.approx(1.0)
+    expected = torch.tensor([12 / 5, 3 / 5, UNSEEN])
+    torch.testing.assert_close(form, torch.diag(expected / expected.mean()), atol=1e-4, rtol=1e-4)
+
+
+def test_v_loss_counts_an_error_as_it_is_seen():
+    torch.manual_seed(0)
+    clean, noise, guess = torch.randn(3, 6, 4, 5, 5)
+    alphas = build_scheduler().alphas_cumprod[torch.tensor([3, 100, 400, 600, 800, 999])]
+    plain = v_loss(guess, clean, noise, alphas)
+    torch.testing.assert_close(v_loss(guess, clean, noise, alphas, torch.eye(4)), plain)
+    # An error in the second channel alone, which counts 9 times, then not at all.
+    target = build_scheduler().get_velocity(
+        clean, noise, torch.tensor([3, 100, 400, 600, 800, 999])
+    )
+    off = target.clone()
+    off[:, 1] += 0.5
+    one = v_loss(off, clean, noise, alphas)
+    thrice, blind = (
+        torch.diag(torch.tensor([1.0, 3, 1, 1])),
+        torch.diag(torch.tensor([1.0, 0, 1, 1])),
+    )
+    torch.testing.assert_close(v_loss(off, clean, noise, alphas, thrice), 9 * one)
+    assert float(v_loss(off, clean, noise, alphas, blind)) < 1e-10
 
 
 def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):

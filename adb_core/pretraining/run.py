@@ -23,7 +23,7 @@ from .cache import Cache, Renders, build_cache
 from .clip import PATCH_WEIGHT, train_clip
 from .families import Families, build_families
 from .judge import train_judge
-from .latents import encode_all
+from .latents import encode_all, pixel_metric
 from .record import training_record
 from .settings import Budget, FitError, Place
 from .stage_files import is_finished, log_line, read_done
@@ -161,7 +161,8 @@ class Pretraining:
         latents, captions = self.latents, self.cache.captions
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
         states = partial(patch_states, self.clip[0], self.cache.images)
-        lessons = Lessons(latents, captions, states)
+        metric = pixel_metric(self.vae, latents[:16])
+        lessons = Lessons(latents, captions, metric, states)
         return train_unet(lessons, frozen, **self.how("unet"))
 
     @cached_property

@@ -75,12 +75,14 @@ class Lessons:
     Attributes:
         latents: (n, c, 16, 16) float16, scaled (see :func:`.latents.encode_all`).
         captions: as many of each image, the same number for all.
+        metric: (c, c), see :func:`.latents.pixel_metric`; None weighs all channels alike.
         states: makes what :func:`.alignment.patch_states` makes, to align features with (it takes
             minutes, so it is called only if there is something to train); None trains without.
     """
 
     latents: Tensor
     captions: list[tuple[str, ...]]
+    metric: Tensor | None = None
     states: Callable[[], Tensor] | None = None
 
 
@@ -97,16 +99,26 @@ def stratified_timesteps(rng: np.random.Generator, batch: int, steps: int = 1000
     return np.minimum(bins / batch * steps, steps - 1).astype(np.int64)
 
 
-def v_loss(prediction: Tensor, clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+def v_loss(
+    prediction: Tensor,
+    clean: Tensor,
+    noise: Tensor,
+    alpha_bar: Tensor,
+    metric: Tensor | None = None,
+) -> Tensor:
     """Squared error of v = sqrt(a) noise - sqrt(1 - a) clean, with a weight for the noise level.
 
     The error of v is (SNR + 1) times that of the clean image. Min-SNR weighs the latter by
     min(SNR, 5); below SNR 1 the root of it stands here instead, for what a picture shows (which
-    category, where) is decided at high noise. All (b, c, h, w) but alpha_bar (b,).
+    category, where) is decided at high noise. All (b, c, h, w) but alpha_bar (b,) and ``metric``
+    (c, c), by which an error counts as it is seen.
     """
     a = alpha_bar.view(-1, 1, 1, 1)
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
-    error = (prediction.float() - target).square().mean((1, 2, 3))  # (b,)
+    error = prediction.float() - target
+    if metric is not None:
+        error = torch.einsum("dc,bchw->bdhw", metric, error)
+    error = error.square().mean((1, 2, 3))  # (b,)
     snr = alpha_bar / (1 - alpha_bar)
     weight = torch.maximum(snr, snr.sqrt()).clamp(max=SNR_CAP)
     return (error * weight / (snr + 1)).mean()
@@ -155,6 +167,7 @@ class Batches:
     ids: Tensor
     choice: Tensor
     seen: Tensor | None
+    metric: Tensor | None
 
     @classmethod
     def of(cls, lessons: Lessons, tokenizer: CLIPTokenizer, trained: bool, device) -> Batches:
@@ -162,7 +175,8 @@ class Batches:
         ids, choice = tokenize_distinct(tokenizer, lessons.captions)
         seen = None if lessons.states is None or trained else lessons.states()  # (n, 64, c)
         # Half a gigabyte for 60,000 images: a GPU holds all of it and never waits for a copy.
-        return cls(lessons.latents.to(device), ids.to(device), choice, seen)
+        metric = None if lessons.metric is None else lessons.metric.to(device)
+        return cls(lessons.latents.to(device), ids.to(device), choice, seen, metric)
 
 
 def make_loss(
@@ -188,7 +202,7 @@ def make_loss(
             ids = batches.ids[texts.to(device)].long()
             words = text_encoder(input_ids=ids).last_hidden_state  # (b, k, c)
         with nullcontext() if alignment is None else alignment.watching():
-            loss = v_loss(unet(noisy, t, words).sample, clean, noise, alpha_bar[t])
+            loss = v_loss(unet(noisy, t, words).sample, clean, noise, alpha_bar[t], batches.metric)
             if alignment is None:
                 return loss, {}
             apart = alignment(batches.seen[rows].to(device))
