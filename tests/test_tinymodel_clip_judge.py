@@ -645,3 +645,32 @@ def test_card_counts_parameters(data_dir):
     assert count_parameters(data_dir / "judge/judge.safetensors") == sum(
         v.numel() for v in judge.state_dict().values()
     )
+
+
+# ---------------------------------------------------------------- distance
+
+
+def test_frechet_equals_the_closed_form_and_scipys_root():
+    from adb_core.tinymodel.measures.distance import frechet
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(400, 5)) @ rng.normal(size=(5, 5))
+    b = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 0.5
+    linalg = pytest.importorskip("scipy.linalg")
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-8)
+    # In one dimension: the difference of means and of standard deviations.
+    x, y = rng.normal(0, 1, (5000, 1)), rng.normal(2, 3, (5000, 1))
+    by_hand = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
+    assert frechet(x, y) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("shapes", [((5, 3), (5, 2)), ((1, 3), (5, 3)), ((3,), (3,))])
+def test_frechet_wants_features_of_some_pictures(shapes):
+    from adb_core.tinymodel.measures.distance import frechet
+
+    with pytest.raises(ValueError, match="two pictures or more"):
+        frechet(np.zeros(shapes[0]), np.zeros(shapes[1]))

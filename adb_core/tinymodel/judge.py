@@ -133,6 +133,18 @@ class Judge(nn.Module):
         """Unit vectors, float (n, 64); their dot product says how alike two individuals are."""
         return self._run(images)[1].numpy()
 
+    @torch.inference_mode()
+    def features(self, images) -> np.ndarray:
+        """The trunk's last features, mean over positions: float (n, c)."""
+        pixels = as_pixels(images, self.config.size).to(next(self.parameters()).device)
+        was_training = self.training
+        self.eval()
+        try:
+            parts = [self.trunk(self.stem(p * 4 - 2)).mean((2, 3)) for p in pixels.split(250)]
+        finally:
+            self.train(was_training)
+        return torch.cat(parts).float().cpu().numpy()
+
     # ---- files
 
     def save(self, folder: str | Path) -> None:
