@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
+
 from ..system.files import atomic_write_json
 from ..tinymodel.card import write_model_card
 from ..tinymodel.clip import text_encoder_from_clip
@@ -27,6 +29,7 @@ from .latents import encode_all, pixel_metric
 from .record import training_record
 from .settings import Budget, FitError, Place
 from .stage_files import is_finished, log_line, read_done
+from .things import build_things
 from .unet import Frozen, Lessons, train_unet
 from .vae import train_decoder, train_vae
 from .write import PARTS, Trained, write_models
@@ -162,7 +165,8 @@ class Pretraining:
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
         states = partial(patch_states, self.clip[0], self.cache.images)
         metric = pixel_metric(self.vae, latents[:16])
-        lessons = Lessons(latents, captions, metric, states)
+        things = torch.from_numpy(build_things(self.cache, self.run))
+        lessons = Lessons(latents, captions, metric, things, states)
         return train_unet(lessons, frozen, **self.how("unet"))
 
     @cached_property
