@@ -57,8 +57,8 @@ class Detection:
 
     Attributes:
         score: the mean square of the bits' sums in standard deviations, about 1 without the mark.
-        p_value: at most the probability that an unmarked picture, or another key, scores so high
-            anywhere that was looked.
+        p_value: the probability that an unmarked picture, or another key, scores so high anywhere
+            that was looked; calibrated down to 1e-4, see ``benchmarks/RESULTS.md``.
         bits: the payload, which means something only if the mark was found. offset: where in the
             picture the first whole tile begins, (y, x) in pixels.
     """
