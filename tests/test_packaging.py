@@ -34,7 +34,9 @@ CONSTRAINT_LINES = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-NOT_BY_MAKE = {"gpu"}  # bitsandbytes serves NVIDIA GPUs alone, and a large download is its price
+# bitsandbytes serves NVIDIA GPUs alone, and c2pa-python signs what nobody trusts without a real
+# certificate; both are large.
+NOT_BY_MAKE = {"c2pa", "gpu"}
 JUNK = {"next", ".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [
