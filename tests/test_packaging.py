@@ -34,7 +34,9 @@ CONSTRAINT_LINES = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-NOT_BY_MAKE = {"gpu"}  # bitsandbytes serves NVIDIA GPUs alone, and a large download is its price
+# bitsandbytes serves NVIDIA GPUs alone, and a large download is its price; av is one of 36 MB for
+# MP4 alone, where GIF and WebP need nothing
+NOT_BY_MAKE = {"gpu", "mp4"}
 JUNK = {"next", ".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [
