@@ -4,6 +4,8 @@
     walks         from one prompt and seed to others;  frames  their files: GIF, WebP, MP4
     steadiness    what such frames keep, and how much they flicker
     cross_frame   frames that read the first one's self-attention
+    boxes         parts of a picture;  layout  a word's subject is drawn inside one
+    masks         where a subject is in a finished picture
 
 Importing this package is cheap: a name loads the file that defines it when it is first used.
 """
@@ -17,6 +19,9 @@ _SUBMODULE_OF = {
     "Steadiness": "steadiness", "flicker": "steadiness",
     "measure_steadiness": "steadiness",
     "share_first_frame": "cross_frame", "first_of_each": "cross_frame",
+    "Box": "boxes", "BoxError": "boxes", "outlined": "boxes", "share_inside": "boxes",
+    "Placed": "layout", "Push": "layout", "place": "layout",
+    "BoxScores": "masks", "box_scores": "masks", "map_mask": "masks", "picture_maps": "masks",
 }  # fmt: skip
 
 __all__ = list(_SUBMODULE_OF)
