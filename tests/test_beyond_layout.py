@@ -98,7 +98,7 @@ def one_push(base, push, box=LEFT, step=0):
     pipeline = base.pipeline()
     pipeline.scheduler.set_timesteps(4)
     _, columns = word_column(base, PROMPT, "cat")
-    states = text_states(base, PROMPT).repeat(2)
+    states = text_states(base, PROMPT)
     after, share = pushed(base, pipeline, step, latents, columns, (states, box, push))
     return latents, after, share
 

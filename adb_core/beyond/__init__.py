@@ -6,6 +6,9 @@
     cross_frame   frames that read the first one's self-attention
     boxes         parts of a picture;  layout  a word's subject is drawn inside one
     masks         where a subject is in a finished picture
+    mixing        one word on its way to another
+    avatars       one concept in many looks, and without its background
+    keeping       liked pictures, with what it takes to draw them again
 
 Importing this package is cheap: a name loads the file that defines it when it is first used.
 """
@@ -21,7 +24,11 @@ _SUBMODULE_OF = {
     "share_first_frame": "cross_frame", "first_of_each": "cross_frame",
     "Box": "boxes", "BoxError": "boxes", "outlined": "boxes", "share_inside": "boxes",
     "Placed": "layout", "Push": "layout", "place": "layout",
+    "place_states": "layout", "word_column": "layout",
     "BoxScores": "masks", "box_scores": "masks", "map_mask": "masks", "picture_maps": "masks",
+    "mixed_states": "mixing", "Kept": "keeping",
+    "Avatars": "avatars", "avatar_prompts": "avatars", "avatar_sheet": "avatars",
+    "cutout": "avatars", "cutouts": "avatars",
 }  # fmt: skip
 
 __all__ = list(_SUBMODULE_OF)

@@ -111,11 +111,35 @@ def place(
         PromptError: a word that the prompt does not contain, or none; odd numbers. TokenError: a
             prompt that is too long.
     """
+    words, columns = word_column(model, prompt, word)
+    states = text_states(model, prompt)
+    images, shares = place_states(model, states, columns, box, seeds, push, **sampling)
+    return Placed(images, token_ids(model, prompt)[0], tuple(map(int, seeds)), box, words, shares)
+
+
+def place_states(
+    model: Drawable,
+    states: TextStates,
+    columns: Tensor,
+    box: Box,
+    seeds: Sequence[int] = (0,),
+    push: Push = GENTLE,
+    **sampling: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for text states that are given, as of :func:`adb_core.beyond.mixed_states`.
+
+    Args:
+        states: of one prompt. columns: of :func:`word_column`, (k, 1).
+
+    Returns:
+        Pictures, uint8 (b, h, w, 3), and shares in the box before every push, (b, pushes).
+
+    Raises:
+        PromptError: odd numbers.
+    """
     if not len(seeds):
         raise PromptError("give at least one seed")
     chosen = replace(PLAIN, **{"steps": FEW_STEPS, **sampling}).of(model)
-    words, columns = word_column(model, prompt, word)
-    states = text_states(model, prompt).repeat(len(seeds))
     starts = torch.cat([noise(model, seed) for seed in seeds])
     shares: list[list[Tensor]] = []
 
@@ -127,11 +151,11 @@ def place(
             shares[-1].append(share)
         return latents
 
-    images = draw_states(model, states, starts, chosen, each_step=pull)
+    every = states.repeat(len(seeds))
+    images = draw_states(model, every, starts, chosen, each_step=pull)
     batches = [torch.stack(batch, 1).cpu().numpy() for batch in shares if batch]
-    risen = np.concatenate(batches) if batches else np.zeros((len(seeds), 0), np.float32)
-    text = token_ids(model, prompt)[0]
-    return Placed(images, text, tuple(map(int, seeds)), box, words, risen)
+    none = np.zeros((len(seeds), 0), np.float32)
+    return images, np.concatenate(batches) if batches else none
 
 
 def word_column(
@@ -163,16 +187,16 @@ def pushed(
     """One push: the latents (b, c, y, x) after it, and the share (b,) in the box before it.
 
     Args:
-        columns: of :func:`word_column`. aim: the prompt's states, the box, and how far.
+        columns: of :func:`word_column`. aim: states of one prompt, the box, and how far.
     """
     states, box, push = aim
     time = pipeline.scheduler.timesteps[step]
     given = pipeline.scheduler.scale_model_input(latents, time).detach()  # what the U-Net reads
     with torch.enable_grad():
         x = given.requires_grad_(True)
-        times, rows = time.expand(len(x)).to(x.device), torch.arange(len(x), device=x.device)
+        times = time.expand(len(x)).to(x.device)
         with capture_attention(model.unet, columns) as capture:
-            model.base.predict(model.unet, x, times, states.pick(rows))
+            model.base.predict(model.unet, x, times, states.repeat(len(x)))
         maps = aggregate(capture.layers, resolution=push.resolution)[:, 0]  # (b, y, x)
         share = share_inside(maps, box)  # (b,)
         (gradient,) = torch.autograd.grad((1 - share).square().sum(), x)
