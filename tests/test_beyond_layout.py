@@ -17,6 +17,7 @@ from adb_core.beyond import (
     Push,
     box_scores,
     map_mask,
+    mask_iou,
     noise,
     outlined,
     picture_maps,
@@ -241,8 +242,20 @@ def test_box_scores_and_masks():
     np.testing.assert_allclose(scores.inside, [1, 0])
     np.testing.assert_allclose(scores.mass, [4.06 / 4.16, 0.06 / 1.16], rtol=1e-5)
     np.testing.assert_array_equal(map_mask(heat[0]), heat[0] > 0)
+    # above the mean alone, or far above it; a flat map has no mask
+    slope = np.arange(16, dtype=np.float32).reshape(4, 4)
+    assert [map_mask(slope, deviations=d).sum() for d in (0, 0.25, 1)] == [8, 7, 4]
+    assert not map_mask(np.full((4, 4), 0.3, np.float32)).any()
     large = map_mask(heat[0], 32)
     assert large.shape == (32, 32) and large[24:, :8].all() and not large[:8].any()
+
+
+def test_intersection_over_union():
+    a, b = np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    a[:, :3], b[:, 2:4] = True, True
+    assert mask_iou(a, b) == pytest.approx(4 / 16) and mask_iou(~a & a, ~b & b) == 0
+    with pytest.raises(ValueError, match="cannot be compared"):
+        mask_iou(a, b.T)
 
 
 def test_pictures_of_another_size_are_refused():

@@ -89,7 +89,7 @@ def test_all_vectors_of_a_learned_word_are_mixed(result):
     length = {"padding": "max_length", "max_length": result.token.tokenizer.model_max_length}
     ids = result.token.tokenizer(text, return_tensors="pt", **length).input_ids
     torch.testing.assert_close(mixed, result.base.encode_prompts(ids, result.text).tokens)
-    torch.testing.assert_close(result.token.table[result.token.ids], rows)
+    torch.testing.assert_close(result.token.tables[0].table[result.token.ids], rows)
 
 
 def test_two_learned_words_in_one_model_can_be_mixed(tmp_path):

@@ -25,7 +25,7 @@ _SUBMODULE_OF = {
     "Box": "boxes", "BoxError": "boxes", "outlined": "boxes", "share_inside": "boxes",
     "Placed": "layout", "Push": "layout", "place": "layout",
     "place_states": "layout", "word_column": "layout",
-    "BoxScores": "masks", "box_scores": "masks", "map_mask": "masks", "picture_maps": "masks",
+    "BoxScores": "masks", "box_scores": "masks", "map_mask": "masks", "mask_iou": "masks", "picture_maps": "masks",
     "mixed_states": "mixing", "Kept": "keeping",
     "Avatars": "avatars", "avatar_prompts": "avatars", "avatar_sheet": "avatars",
     "cutout": "avatars", "cutouts": "avatars",
