@@ -37,6 +37,7 @@ from . import (
     plots as plots,
     preference as preference,
     pretraining as pretraining,
+    provenance as provenance,
     recipes as recipes,
     recording as recording,
     records as records,

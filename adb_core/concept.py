@@ -14,6 +14,7 @@ import numpy as np
 from .captions import METADATA, read_captions
 from .images import IMAGE_TYPES, ConceptError, read_image, read_mask, view
 from .photos import cut, square
+from .provenance.consent import Statements, check_statements
 from .system.paths import data_path
 
 
@@ -121,6 +122,11 @@ class Concept:
             )
         return cls.from_folder(data_path("concepts", name))
 
+    @property
+    def statements(self) -> Statements:
+        """Who is shown, who gave the pictures, their licence, and who consented, if it was said."""
+        return Statements.of(self.info)
+
     def cropped(self, how: str) -> Concept:
         """The concept with every picture cut once and for all, see :func:`adb_core.photos.square`.
 
@@ -171,6 +177,7 @@ def _read_info(path: Path) -> dict:
     for key in ("name", "category", "placeholder"):
         if not isinstance(info.get(key, ""), str):
             raise ConceptError(f"{path}: {key!r} must be a text, got {info[key]!r}: correct it")
+    check_statements(info, path)
     photos = info.get("photos", [])
     if not isinstance(photos, list) or not all(map(_names_files, photos)):
         raise ConceptError(

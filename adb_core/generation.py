@@ -17,6 +17,7 @@ from .attention import capture_attention, selection
 from .base import Drawable
 from .concept_token import check_length
 from .maps import aggregate
+from .provenance.record import BLIND, Provenance, of_model
 from .sampling import GUIDANCE as GUIDANCE, PLAIN, STEPS as STEPS, PromptError, Sampling
 
 
@@ -30,6 +31,7 @@ class Generation:
         words: names of the recorded tokens of each picture, length b, or empty.
         maps: float32 (b, t, n, y, x) averaged over heads and layers, or None; n is the largest
             number of words, missing ones are zero.
+        about: what a file of these pictures should say of its origin.
     """
 
     images: np.ndarray
@@ -37,6 +39,7 @@ class Generation:
     seeds: tuple[int, ...]
     words: tuple[tuple[str, ...], ...] = ()
     maps: np.ndarray | None = None
+    about: Provenance = BLIND
 
     def word_maps(self, picture: int) -> dict[str, np.ndarray]:
         """The maps of one picture averaged over the sampling steps: word -> float32 (y, x)."""
@@ -77,7 +80,8 @@ def generate(
         _sample(pipeline, jobs[start : start + sampling.batch], sampling)
         for start in _ticks(range(0, len(jobs), sampling.batch), sampling.progress)
     ]
-    return _join(parts, jobs)
+    how = {"steps": sampling.steps, "guidance": sampling.guidance}
+    return replace(_join(parts, jobs), about=of_model(model, texts, seeds, **how))
 
 
 # ---------------------------------------------------------------- prompts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .learner import Learner
 from .models import find_model
+from .provenance.consent import ASKS
 from .recipes import Recipe
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Write it as "{subject}", for example "{example}".
 | recipe | {recipe} |
 | training images | {count}, licence: {license} |
 | provenance of the images | {provenance} |
+| who or what they show | {shows} |
+| given by | {given_by} |
+| consent of people shown | {consent} |
 | seed | {seed} |
 
 {stages}
@@ -87,7 +91,7 @@ def model_card(learner: Learner, *, adapters: bool = False) -> ModelCard:
         base=f"{base.name} at {base.revision}" if base.revision else base.name,
         recipe=learner.recipe.name,
         count=len(concept.images),
-        license=concept.info.get("license", "not stated"),
+        **{name: concept.statements.shown(name) for name in ASKS},
         provenance=concept.info.get("provenance", "not stated"),
         seed=learner.seed,
         stages=stage_table(learner.recipe),

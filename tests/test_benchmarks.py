@@ -250,3 +250,21 @@ def test_the_full_size_fits_into_16_gib():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["parameters"] == 865_910_724 and found["peak_gib"] <= 16
+
+
+def test_the_watermarks_tables_say_what_was_measured(benchmark_script, monkeypatch):
+    script = benchmark_script("watermark")
+    monkeypatch.setattr(script, "SIDES", (64,))
+    scenes, noise = script.quality(2)[2:]
+    assert re.fullmatch(r"\| scenes \| 64 \| 16 \| 4\d\.\d\d dB \| 100.00% \|.*\|", scenes)
+    assert noise.startswith("| noise | 64 |")
+    rows = {line.split("|")[1].strip(): line for line in script.robustness(2)[2:]}
+    assert set(rows) == set(script.CHANGES)
+    assert rows["nothing"].endswith("| 100.0%, 100% |") and rows["mirror"].endswith(" 0% |")
+    own, same = script.errors(4, 3)[2:]
+    assert own.startswith("| keys of their own | 12 |") and own.endswith("| 0 |")
+    assert same.startswith("| the same keys for all | 12 |")
+    assert script.wrong_keys(2, 3) == "wrong keys on marked pictures: 0 of 6 found"
+    none, one = script.learned(1, (0, 1))[2:]
+    guessed = [float(row.split("|")[2].strip().rstrip("%")) for row in (none, one)]
+    assert abs(guessed[0] - 50) < 6 < guessed[1] - 50

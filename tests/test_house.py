@@ -44,9 +44,11 @@ LAYERS = (
     ("seam", "loading"),
     ("explaining", "concept"),
     ("models", "photos", "captions"),
+    ("provenance",),
     ("images",),
     ("pictures",),
     ("system",),
+    ("__init__",),  # the version
 )
 # The bundled data's makers stand beside the layers; these alone know that there is a toy world.
 WORLD = ("toyworld", "tinymodel", "pretraining")

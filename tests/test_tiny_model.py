@@ -101,9 +101,9 @@ def test_it_draws_what_it_is_asked_for(next_models):
         and found["style"] >= 0.7
         and found["color"] >= 0.6
     ), found
-    again = generate(next_models.pipe, made["prompts"][:2], seed=1000 + 5 * 100_000)
+    again = generate(next_models.pipe, made.prompts[:2], seed=1000 + 5 * 100_000)
     assert (
-        np.abs(again.astype(int) - made["images"][:2]).max() <= 2
+        np.abs(again.astype(int) - made.images[:2]).max() <= 2
     )  # the same seed, another batch size
 
 

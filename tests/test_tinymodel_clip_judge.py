@@ -317,6 +317,20 @@ def test_a_judge_of_another_world_is_built_from_its_own_words(tmp_path):
         loaded.read(_pictures(1))
 
 
+@pytest.mark.parametrize("number, size", [(1, 64), (2, 128)])
+def test_a_judge_of_an_earlier_format_has_four_looks_and_heads_without(tmp_path, number, size):
+    from adb_core.tinymodel.judge import JudgeConfig
+
+    old = Judge(JudgeConfig(size, looks=4, heads_look=False)).eval()
+    old.save(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    kept = {k: v for k, v in stored.items() if k not in ("looks", "heads_look")}
+    (tmp_path / "config.json").write_text(json.dumps({**kept, "format": number}))
+    loaded = Judge.load(tmp_path)
+    assert loaded.config == old.config
+    assert loaded.heads["color"].in_features < Judge().heads["color"].in_features
+
+
 @pytest.mark.parametrize("name", ["judge.safetensors", "config.json"])
 @pytest.mark.parametrize("harm", ["missing", "truncated", "garbage"])
 def test_damaged_judge_is_named(tmp_path, name, harm):
@@ -423,6 +437,15 @@ def test_augmentation_keeps_range_and_repeats():
     one = judge_training.augment(pixels, np.random.default_rng(0))
     assert one.shape == pixels.shape and one.min() >= 0 and one.max() <= 1
     assert torch.equal(one, judge_training.augment(pixels, np.random.default_rng(0)))
+
+
+def test_only_individuals_are_degraded_and_the_same_seed_degrades_alike():
+    pixels = torch.rand(30, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    one = judge_training.degrade(pixels, 10, np.random.default_rng(0))
+    assert torch.equal(one[:10], pixels[:10])
+    changed = (one[10:] != pixels[10:]).flatten(1).any(1)
+    assert 0 < changed.sum() < 20  # a third of them stay as they are
+    assert torch.equal(one, judge_training.degrade(pixels, 10, np.random.default_rng(0)))
 
 
 def test_judge_trains_a_few_steps(tmp_path):
@@ -622,3 +645,32 @@ def test_card_counts_parameters(data_dir):
     assert count_parameters(data_dir / "judge/judge.safetensors") == sum(
         v.numel() for v in judge.state_dict().values()
     )
+
+
+# ---------------------------------------------------------------- distance
+
+
+def test_frechet_equals_the_closed_form_and_scipys_root():
+    from adb_core.tinymodel.measures.distance import frechet
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(400, 5)) @ rng.normal(size=(5, 5))
+    b = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 0.5
+    linalg = pytest.importorskip("scipy.linalg")
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = linalg.sqrtm(cov_a @ cov_b).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-6)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-8)
+    # In one dimension: the difference of means and of standard deviations.
+    x, y = rng.normal(0, 1, (5000, 1)), rng.normal(2, 3, (5000, 1))
+    by_hand = (x.mean() - y.mean()) ** 2 + (x.std(ddof=1) - y.std(ddof=1)) ** 2
+    assert frechet(x, y) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("shapes", [((5, 3), (5, 2)), ((1, 3), (5, 3)), ((3,), (3,))])
+def test_frechet_wants_features_of_some_pictures(shapes):
+    from adb_core.tinymodel.measures.distance import frechet
+
+    with pytest.raises(ValueError, match="two pictures or more"):
+        frechet(np.zeros(shapes[0]), np.zeros(shapes[1]))

@@ -1,5 +1,7 @@
 """The pretraining of VAE and U-Net: the mathematics, the latents, the command's arguments."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,10 @@ from adb_core.pretraining import latents as latents_module, run as run_module
 from adb_core.pretraining.alignment import Alignment, patch_states
 from adb_core.pretraining.attention import PlainAttention, fast_attention
 from adb_core.pretraining.command import main
-from adb_core.pretraining.latents import encode_all, normalize_latents
+from adb_core.pretraining.latents import UNSEEN, encode_all, normalize_latents, pixel_metric
 from adb_core.pretraining.previews import grid
 from adb_core.pretraining.settings import Budget, Place
-from adb_core.pretraining.unet import draw_batch, stratified_timesteps, v_loss
+from adb_core.pretraining.unet import THINGS_WEIGHT, draw_batch, stratified_timesteps, v_loss
 from adb_core.pretraining.vae import batch_of, train_vae
 from adb_core.pretraining.write import SIZE_LIMIT_MB, Trained, write_models
 from adb_core.system.commands import command_app
@@ -168,6 +170,104 @@ def test_v_loss_agrees_with_diffusers_velocity():
     torch.testing.assert_close(
         v_loss(guess, clean, noise, scheduler.alphas_cumprod[t]), (error * weight).mean()
     )
+
+
+class LinearDecoder:
+    """Decodes each position by a matrix (pixels, channels) after the scale is taken off."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, matrix, scale):
+        self.matrix, self.config = matrix, SimpleNamespace(scaling_factor=scale)
+
+    def decode(self, latents):
+        return SimpleNamespace(sample=torch.einsum("pc,bchw->bphw", self.matrix, latents))
+
+
+def test_the_metric_of_a_linear_decoder_is_its_own():
+    """Up to scale W'W is A'A, whatever the latents' scale; and it weighs nothing twice."""
+    matrix = torch.randn(7, 4, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    for scale in (1.0, 3.0):
+        metric = pixel_metric(LinearDecoder(matrix, scale), latents)
+        form = matrix.T @ matrix
+        torch.testing.assert_close(
+            metric.T @ metric, form / form.diag().mean(), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_a_channel_that_is_not_seen_still_counts_a_little():
+    matrix = torch.diag(torch.tensor([2.0, 1.0, 0.0]))
+    metric = pixel_metric(LinearDecoder(matrix, 1.0), torch.randn(5, 3, 16, 16))
+    form = metric.T @ metric
+    assert form.diag().mean() == pytest.approx(1.0)
+    expected = torch.tensor([12 / 5, 3 / 5, UNSEEN])
+    torch.testing.assert_close(form, torch.diag(expected / expected.mean()), atol=1e-4, rtol=1e-4)
+
+
+def test_v_loss_counts_an_error_as_it_is_seen():
+    torch.manual_seed(0)
+    clean, noise, guess = torch.randn(3, 6, 4, 5, 5)
+    alphas = build_scheduler().alphas_cumprod[torch.tensor([3, 100, 400, 600, 800, 999])]
+    plain = v_loss(guess, clean, noise, alphas)
+    torch.testing.assert_close(v_loss(guess, clean, noise, alphas, torch.eye(4)), plain)
+    # An error in the second channel alone, which counts 9 times, then not at all.
+    target = build_scheduler().get_velocity(
+        clean, noise, torch.tensor([3, 100, 400, 600, 800, 999])
+    )
+    off = target.clone()
+    off[:, 1] += 0.5
+    one = v_loss(off, clean, noise, alphas)
+    thrice, blind = (
+        torch.diag(torch.tensor([1.0, 3, 1, 1])),
+        torch.diag(torch.tensor([1.0, 0, 1, 1])),
+    )
+    torch.testing.assert_close(v_loss(off, clean, noise, alphas, thrice), 9 * one)
+    assert float(v_loss(off, clean, noise, alphas, blind)) < 1e-10
+
+
+def test_v_loss_counts_things_more_and_less_under_noise():
+    """An error on a thing counts 5 times one beside it without noise, and as much in pure noise."""
+    torch.manual_seed(0)
+    clean, noise = torch.randn(2, 1, 4, 4, 4)
+    things = torch.zeros(1, 4, 4)
+    things[:, :2, :2] = 1.0  # a quarter
+
+    def loss(alpha, where):
+        a = torch.tensor([alpha])
+        guess = a.sqrt() * noise - (1 - a).sqrt() * clean
+        guess[..., where, where] += 0.5
+        return float(v_loss(guess, clean, noise, a, None, things))
+
+    clear, noisy = (loss(a, 0) / loss(a, 3) for a in (0.999999, 1e-6))
+    assert clear == pytest.approx(1 + THINGS_WEIGHT, rel=1e-4)
+    assert noisy == pytest.approx(1, rel=1e-4)
+    # The weights' mean is 1: an even error costs the same with things as without.
+    a = torch.tensor([0.5])
+    even = a.sqrt() * noise - (1 - a).sqrt() * clean + 0.5
+    torch.testing.assert_close(
+        v_loss(even, clean, noise, a, None, things), v_loss(even, clean, noise, a)
+    )
+
+
+def test_things_are_where_the_masks_say(tmp_path):
+    from adb_core.pretraining.cache import Renders, build_cache
+    from adb_core.pretraining.things import THINGS, build_things
+    from adb_core.toyworld.render import render
+
+    cache = build_cache(tmp_path / "cache", Renders(70, 5, chunk=40), workers=1, progress=False)
+    shares = build_things(cache, tmp_path, workers=1, progress=False)
+    assert shares.shape == (70, 16, 16) and shares.dtype == np.uint8
+    for i in (0, 41, 69):
+        masks = render(cache.scenes[i], i).masks
+        covered = sum(masks[name] for name in THINGS).astype(float)
+        exact = covered.reshape(16, 8, 16, 8).mean((1, 3))
+        assert np.abs(shares[i] / 255 - exact).mean() < 0.02
+    (kept,) = tmp_path.glob("things-*.npy")
+    np.save(kept, shares // 2)  # read, not made again
+    assert (build_things(cache, tmp_path, progress=False) == shares // 2).all()
+    other = build_cache(tmp_path / "other", Renders(64, 6), workers=1, progress=False)
+    assert len(build_things(other, tmp_path, workers=1, progress=False)) == 64
 
 
 def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..system.commands import polite, typer_app
 from .commands.drawing import attention, generate
 from .commands.evaluate import evaluate
+from .commands.inspection import inspect
 from .commands.machine import concepts, doctor
 from .commands.photos import crop_preview
 from .commands.study import app as study
@@ -31,7 +32,8 @@ with exit code 130.
 """
 
 app = typer_app("adb", no_args_is_help=True, help=HELP)
-for command in (demo, train, crop_preview, generate, attention, evaluate, concepts, doctor):
+drawing = (generate, attention, inspect)
+for command in (demo, train, crop_preview, *drawing, evaluate, concepts, doctor):
     app.command()(polite(command))
 app.add_typer(study, name="study")
 

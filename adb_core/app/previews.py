@@ -98,11 +98,11 @@ class Previews:
             DiskFull: no space left.
         """
         from ..generation import generate
-        from ..pictures import save_png
+        from ..provenance.record import save_generated
 
-        images = generate(run.result, list(self.prompts), [self.seed], **self.how).images
+        drawn = generate(run.result, list(self.prompts), [self.seed], **self.how)
         path = self.folder / f"{run.plan.name}-{record.stage}-{record.step:05d}.png"
-        save_png(path, sheet(images))
+        save_generated(path, sheet(drawn.images), drawn.about)
         return path
 
 

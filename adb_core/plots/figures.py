@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..provenance.record import Provenance, stamped
 from ..system.files import atomic_write_bytes
 
 if TYPE_CHECKING:
@@ -44,8 +46,13 @@ def set_alt_text(figure: Figure, text: str) -> Figure:
     return figure
 
 
-def to_png(figure: Figure, path: str | Path | None = None) -> bytes:
+def to_png(
+    figure: Figure, path: str | Path | None = None, *, about: Provenance | None = None
+) -> bytes:
     """The figure as PNG bytes, with its description inside; written to ``path`` if given.
+
+    Args:
+        about: of a figure that shows generated pictures, where they come from.
 
     Raises:
         DiskFull: no space left; an earlier file is untouched.
@@ -54,9 +61,12 @@ def to_png(figure: Figure, path: str | Path | None = None) -> bytes:
     figure.savefig(
         stream, format="png", facecolor=PAPER, metadata={"Description": alt_text(figure)}
     )
+    data = stream.getvalue()
+    if about is not None:
+        data = stamped(data, replace(about, composite=True))
     if path is not None:
-        atomic_write_bytes(path, stream.getvalue())
-    return stream.getvalue()
+        atomic_write_bytes(path, data)
+    return data
 
 
 def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:

@@ -20,6 +20,7 @@ from PIL import Image
 from ..concept import Concept
 from ..images import ConceptError, read_image
 from ..pictures import png
+from ..provenance.record import BLIND, Provenance, save_generated, stamped
 from ..system.files import atomic_save_pretrained, atomic_write_json
 from ..system.fingerprints import fingerprint
 from .study import KEY, PHOTOS, PICTURES, STUDY, Design, Pair, Study, StudyError, load_study
@@ -79,13 +80,17 @@ def read_pictures(folder: str | Path) -> list[Picture]:
 
 
 def write_pictures(pictures: Sequence[Picture], folder: str | Path) -> None:
-    """Write the pictures of one recipe as :func:`read_pictures` reads them."""
+    """Write the pictures of one recipe as :func:`read_pictures` reads them.
+
+    Each file says how its picture was made; a study's own files say no more than "AI generated".
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number, picture in enumerate(pictures):
-        (folder / f"{number:04d}.png").write_bytes(png(picture.pixels))
         concept, prompt, seed = picture.asked
+        about = Provenance((prompt,), (seed,), recipe=picture.recipe)
+        save_generated(folder / f"{number:04d}.png", picture.pixels, about)
         entries.append(
             {"file": f"{number:04d}.png", "concept": concept, "prompt": prompt, "seed": seed}
         )
@@ -232,8 +237,11 @@ def _write(
 
 
 def _save(folder: Path, pixels: np.ndarray) -> str:
-    """Write pixels alone, without what a file may say of its origin; named by its digest."""
-    data = png(pixels)
+    """Write pixels and that a machine drew them, which is so on both sides; named by its digest.
+
+    Whatever else their file said of its origin stays behind: it would open the key.
+    """
+    data = stamped(png(pixels), BLIND)
     name = f"{fingerprint([data])}.png"
     (folder / name).write_bytes(data)
     return name

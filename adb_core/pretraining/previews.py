@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..pictures import save_png
+from ..provenance.record import Provenance, save_generated
 from .ema import Ema
 from .fit import OnLog
 
@@ -62,6 +62,9 @@ def sample_preview(pipeline: StableDiffusionPipeline, seed: int) -> np.ndarray:
 def preview_maker(pipeline: StableDiffusionPipeline, run_dir: Path, seed: int) -> OnLog:
     """A callback for the loop that draws a grid with the averaged weights every ten minutes."""
     last = time.monotonic()
+    seeds = tuple(seed + i for i in range(len(PREVIEW_PROMPTS)))
+    how = {"steps": PREVIEW_STEPS, "guidance": PREVIEW_GUIDANCE}
+    about = Provenance(PREVIEW_PROMPTS, seeds, "tiny", recipe="base", **how)
 
     def on_log(step: int, ema: Ema | None) -> None:
         nonlocal last
@@ -73,7 +76,7 @@ def preview_maker(pipeline: StableDiffusionPipeline, run_dir: Path, seed: int) -
             else:
                 with ema.swapped_in():
                     images = sample_preview(pipeline, seed)
-        save_png(run_dir / f"preview-{step:07d}.png", grid(images, 4))
+        save_generated(run_dir / f"preview-{step:07d}.png", grid(images, 4), about)
         last = time.monotonic()
 
     return on_log

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import torch
+
 from ..system.files import atomic_write_json
 from ..tinymodel.card import write_model_card
 from ..tinymodel.clip import text_encoder_from_clip
@@ -23,10 +25,11 @@ from .cache import Cache, Renders, build_cache
 from .clip import PATCH_WEIGHT, train_clip
 from .families import Families, build_families
 from .judge import train_judge
-from .latents import encode_all
+from .latents import encode_all, pixel_metric
 from .record import training_record
 from .settings import Budget, FitError, Place
 from .stage_files import is_finished, log_line, read_done
+from .things import build_things
 from .unet import Frozen, Lessons, train_unet
 from .vae import train_decoder, train_vae
 from .write import PARTS, Trained, write_models
@@ -161,7 +164,9 @@ class Pretraining:
         latents, captions = self.latents, self.cache.captions
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
         states = partial(patch_states, self.clip[0], self.cache.images)
-        lessons = Lessons(latents, captions, states)
+        metric = pixel_metric(self.vae, latents[:16])
+        things = torch.from_numpy(build_things(self.cache, self.run))
+        lessons = Lessons(latents, captions, metric, things, states)
         return train_unet(lessons, frozen, **self.how("unet"))
 
     @cached_property

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 SNR_CAP = 5.0  # min-SNR gamma (Hang et al. 2023)
 ALIGN_WEIGHT = 0.1  # of the alignment: about as large as the diffusion loss then
+THINGS_WEIGHT = 4.0  # what an error on a thing counts beyond 1, where nothing is noise
 EMPTY_SHARE = 0.1  # captions left empty, for classifier-free guidance
 
 # Muon: after 52 steps the loss is 0.30 where AdamW alone has 0.34. The rate stays at its peak for
@@ -75,12 +76,16 @@ class Lessons:
     Attributes:
         latents: (n, c, 16, 16) float16, scaled (see :func:`.latents.encode_all`).
         captions: as many of each image, the same number for all.
+        metric: (c, c), see :func:`.latents.pixel_metric`; None weighs all channels alike.
+        things: uint8 (n, 16, 16), see :func:`.things.build_things`; None weighs all places alike.
         states: makes what :func:`.alignment.patch_states` makes, to align features with (it takes
             minutes, so it is called only if there is something to train); None trains without.
     """
 
     latents: Tensor
     captions: list[tuple[str, ...]]
+    metric: Tensor | None = None
+    things: Tensor | None = None
     states: Callable[[], Tensor] | None = None
 
 
@@ -97,16 +102,36 @@ def stratified_timesteps(rng: np.random.Generator, batch: int, steps: int = 1000
     return np.minimum(bins / batch * steps, steps - 1).astype(np.int64)
 
 
-def v_loss(prediction: Tensor, clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+def v_loss(
+    prediction: Tensor,
+    clean: Tensor,
+    noise: Tensor,
+    alpha_bar: Tensor,
+    metric: Tensor | None = None,
+    things: Tensor | None = None,
+) -> Tensor:
     """Squared error of v = sqrt(a) noise - sqrt(1 - a) clean, with a weight for the noise level.
 
     The error of v is (SNR + 1) times that of the clean image. Min-SNR weighs the latter by
     min(SNR, 5); below SNR 1 the root of it stands here instead, for what a picture shows (which
-    category, where) is decided at high noise. All (b, c, h, w) but alpha_bar (b,).
+    category, where) is decided at high noise. All (b, c, h, w) but alpha_bar (b,) and ``metric``
+    (c, c), by which an error counts as it is seen.
+
+    ``things`` (b, h, w), 0 to 1, says how much of each latent shows something that the caption
+    names. Errors there count up to 1 + :data:`THINGS_WEIGHT` times; less under noise, where a
+    picture does not yet say where its things are: weighing by what the network cannot know would
+    have it draw things everywhere. The weights' mean over the batch is 1.
     """
     a = alpha_bar.view(-1, 1, 1, 1)
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
-    error = (prediction.float() - target).square().mean((1, 2, 3))  # (b,)
+    error = prediction.float() - target
+    if metric is not None:
+        error = torch.einsum("dc,bchw->bdhw", metric, error)
+    error = error.square().mean(1)  # (b, h, w)
+    if things is not None:
+        counts = 1 + THINGS_WEIGHT * alpha_bar.view(-1, 1, 1) * things
+        error = error * counts / counts.mean()
+    error = error.mean((1, 2))  # (b,)
     snr = alpha_bar / (1 - alpha_bar)
     weight = torch.maximum(snr, snr.sqrt()).clamp(max=SNR_CAP)
     return (error * weight / (snr + 1)).mean()
@@ -155,6 +180,8 @@ class Batches:
     ids: Tensor
     choice: Tensor
     seen: Tensor | None
+    metric: Tensor | None
+    things: Tensor | None
 
     @classmethod
     def of(cls, lessons: Lessons, tokenizer: CLIPTokenizer, trained: bool, device) -> Batches:
@@ -162,7 +189,15 @@ class Batches:
         ids, choice = tokenize_distinct(tokenizer, lessons.captions)
         seen = None if lessons.states is None or trained else lessons.states()  # (n, 64, c)
         # Half a gigabyte for 60,000 images: a GPU holds all of it and never waits for a copy.
-        return cls(lessons.latents.to(device), ids.to(device), choice, seen)
+        metric = None if lessons.metric is None else lessons.metric.to(device)
+        things = None if lessons.things is None else lessons.things.to(device)
+        return cls(lessons.latents.to(device), ids.to(device), choice, seen, metric, things)
+
+    def things_in(self, rows: Tensor) -> Tensor | None:
+        """(b, 16, 16), 0 to 1, of these images."""
+        if self.things is None:
+            return None
+        return self.things[rows.to(self.things.device)].float() / 255
 
 
 def make_loss(
@@ -188,7 +223,9 @@ def make_loss(
             ids = batches.ids[texts.to(device)].long()
             words = text_encoder(input_ids=ids).last_hidden_state  # (b, k, c)
         with nullcontext() if alignment is None else alignment.watching():
-            loss = v_loss(unet(noisy, t, words).sample, clean, noise, alpha_bar[t])
+            guess = unet(noisy, t, words).sample
+            seen_as = (batches.metric, batches.things_in(rows))
+            loss = v_loss(guess, clean, noise, alpha_bar[t], *seen_as)
             if alignment is None:
                 return loss, {}
             apart = alignment(batches.seen[rows].to(device))

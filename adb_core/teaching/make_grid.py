@@ -7,6 +7,7 @@ stages. A stopped run goes on where it was.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from ..judges import load_clip, load_judge
 from ..metrics.evaluate import evaluate_result
 from ..personalization import personalize
 from ..pictures import enlarge, overlay, png, side_by_side, stacked
+from ..provenance.record import stamped
 from ..recipes import Recipe, recipe as named
 from ..system.files import atomic_write_bytes, atomic_write_json
 from .grid import Grid, lambdas, load_grid, variants
@@ -69,7 +71,8 @@ def point_picture(drawn: Generation, word: str) -> bytes:
     top = max(float(heat.max()) for heat in heats)
     plain = side_by_side(*(enlarge(image, SIDE) for image in drawn.images))
     maps = (overlay(i, heat, top, SIDE) for i, heat in zip(drawn.images, heats, strict=True))
-    return png(stacked(plain, side_by_side(*maps)), level=1)
+    data = png(stacked(plain, side_by_side(*maps)), level=1)
+    return stamped(data, replace(drawn.about, composite=True))
 
 
 def make_grid(folder: Path, work: Path, base: Base, progress: bool = True) -> Grid:

@@ -19,9 +19,10 @@ from ..system.devices import pick_device
 from ..system.files import atomic_write_json
 from .card import write_model_card
 from .measures.attributes import REAL_BARS, judge_rows, measure_generation
+from .measures.distance import measure_distance
 from .measures.identity import measure_identity, measure_near_misses
 from .measures.pointing import measure_pointing, render_maps
-from .measures.reconstruction import measure_concepts, measure_vae
+from .measures.reconstruction import measure_concepts, measure_truth, measure_vae
 from .measures.retrieval import measure_clip
 from .measures.speed import measure_speed
 from .pipeline import GUIDANCE, STEPS, Models, load_models
@@ -68,6 +69,7 @@ def evaluate(
     say(f"generating {counts.generated} images")
     asked = held_out_scenes(counts.generated, seed)
     more, made = measure_generation(models, asked, seed, guidance)
+    more += measure_distance(models, asked, made.images, seed)
     say("reading attention maps")
     pointed = fresh_scenes(counts.pointing, seed + 2, place=1.0, accessory=0.75, relation=0.65)
     drawn, maps = render_maps(models, pointed, seed)
@@ -98,7 +100,7 @@ def measure_renders(models: Models, counts: Counts, seed: int) -> list[Row]:
     rows += judge_rows("judge", models.judge.read(images), scenes, REAL_BARS, asked_only=False)
     rows += measure_identity(models, counts.individuals, seed)
     rows += measure_near_misses(models, counts.individuals, seed)
-    return rows + measure_concepts(models)
+    return rows + measure_concepts(models) + measure_truth(models)
 
 
 def say(what: str) -> None:

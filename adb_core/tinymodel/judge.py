@@ -22,8 +22,7 @@ from ..system.files import atomic_write_bytes, atomic_write_json
 from ..toyworld.render import SIZE
 from ..toyworld.scene import LABELS
 
-LOOKS = 4  # learnt attention maps through which the identity part looks at the subject
-FORMAT = 2
+FORMAT = 3
 CURE = "restore it (git checkout) or train it again: python -m adb_core.pretraining"
 
 
@@ -36,12 +35,17 @@ class JudgeConfig:
         widths: channels at a half, a quarter (or the same, for 64 pixels), and so on.
         identity: numbers in an identity embedding.
         labels: label -> its words.
+        looks: learned attention maps, through which the identity part looks at the subject.
+        heads_look: the heads look through them too, so that a color is the subject's and not the
+            ball's beside it; judges of format 1 and 2 do not.
     """
 
     size: int = SIZE
     widths: tuple[int, int, int, int] = (32, 64, 112, 160)
     identity: int = 64
     labels: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(LABELS))
+    looks: int = 8
+    heads_look: bool = True
 
 
 class Block(nn.Module):
@@ -77,20 +81,22 @@ class Judge(nn.Module):
         )
         # few channels, but kept in place: relations are about places
         self.grid = nn.Conv2d(d, 32, 1)
-        seen = 2 * d + 32 * 16
+        looks = self.config.looks
+        seen = 2 * d + 32 * 16 + (looks * d if self.config.heads_look else 0)
         self.heads = nn.ModuleDict(
             {_key(name): nn.Linear(seen, len(words)) for name, words in self.config.labels.items()}
         )
-        self.look = nn.Conv2d(d, LOOKS, 1)
-        self.embed = nn.Linear(LOOKS * d, self.config.identity)
+        self.look = nn.Conv2d(d, looks, 1)
+        self.embed = nn.Linear(looks * d, self.config.identity)
 
     def forward(self, pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """(scores per label (n, classes), unit identities (n, 64)) of (n, 3, h, w) in [0, 1]."""
         x = self.trunk(self.stem(pixels * 4 - 2))  # (n, c, 8, 8)
         grid = F.avg_pool2d(F.relu(self.grid(x)), 2).flatten(1)  # (n, 32 * 4 * 4)
-        features = torch.cat([x.mean((2, 3)), x.amax((2, 3)), grid], dim=1)
         looks = self.look(x).flatten(2).softmax(-1)  # (n, looks, 64)
         seen = (looks @ x.flatten(2).transpose(1, 2)).flatten(1)  # (n, looks * c)
+        features = [x.mean((2, 3)), x.amax((2, 3)), grid]
+        features = torch.cat([*features, seen] if self.config.heads_look else features, dim=1)
         scores = {name: self.heads[_key(name)](features) for name in self.config.labels}
         return scores, F.normalize(self.embed(seen).float(), dim=-1)
 
@@ -126,6 +132,18 @@ class Judge(nn.Module):
     def identity(self, images) -> np.ndarray:
         """Unit vectors, float (n, 64); their dot product says how alike two individuals are."""
         return self._run(images)[1].numpy()
+
+    @torch.inference_mode()
+    def features(self, images) -> np.ndarray:
+        """The trunk's last features, mean over positions: float (n, c)."""
+        pixels = as_pixels(images, self.config.size).to(next(self.parameters()).device)
+        was_training = self.training
+        self.eval()
+        try:
+            parts = [self.trunk(self.stem(p * 4 - 2)).mean((2, 3)) for p in pixels.split(250)]
+        finally:
+            self.train(was_training)
+        return torch.cat(parts).float().cpu().numpy()
 
     # ---- files
 
@@ -191,13 +209,17 @@ def read_config(folder: Path) -> JudgeConfig:
 
 
 def _config(stored: dict) -> JudgeConfig:
-    """The stored JSON as a config; format 1 is the first world's, of 64 pixels."""
+    """The stored JSON as a config; format 1 is the first world's, of 64 pixels.
+
+    Before format 3 there were four looks, and the heads did without.
+    """
     labels = {name: tuple(words) for name, words in stored["labels"].items()}
-    size = int(stored["size"]) if stored["format"] == FORMAT else 64
+    size = int(stored["size"]) if stored["format"] > 1 else 64
+    looks, heads_look = int(stored.get("looks", 4)), bool(stored.get("heads_look", False))
     a, b, c, d = (int(w) for w in stored["widths"])
     if size not in (64, 128):
         raise ValueError(f"size must be 64 or 128, got {size}")
-    return JudgeConfig(size, (a, b, c, d), int(stored["identity"]), labels)
+    return JudgeConfig(size, (a, b, c, d), int(stored["identity"]), labels, looks, heads_look)
 
 
 def as_pixels(images, size: int = SIZE) -> Tensor:

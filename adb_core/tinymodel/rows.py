@@ -58,6 +58,7 @@ def show(value: float, unit: str) -> str:
         "s": f"{value:.2f} s",
         "AUC": f"{value:.4f}",
         "cosine": f"{value:.3f}",
+        "number": f"{value:.3g}",
     }[unit]
 
 

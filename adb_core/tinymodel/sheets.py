@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..pictures import save_png
+from ..provenance.record import Provenance, save_generated
 from ..toyworld.render import Rendered
 from ..toyworld.scene import Scene, labels
 from .measures.attributes import Generated
@@ -47,7 +48,10 @@ def generated_sheet(
             for line in lines:
                 pen.text((x, y + TILE + 1), line, ink)
                 y += LINE
-    save_png(path, sheet)
+    about = Provenance(
+        tuple(made.prompts[:count]), base_model="tiny", recipe="base", composite=True
+    )
+    save_generated(path, sheet, about)
 
 
 def _notes(made: Generated, scene: Scene, i: int) -> tuple[list[str], list[str], str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,17 @@ from .sampling import sample_pose
 from .scene import Scene
 
 LICENSE = "Apache-2.0"
+
+
+def statements(category: str) -> dict[str, str]:
+    """Who is shown, who gave the pictures, their licence, and whose consent it took."""
+    return {
+        "provenance": "drawn by adb_core.toyworld.concepts",
+        "shows": f"a drawn {category}; no person",
+        "given_by": "nobody: a program drew them",
+        "license": LICENSE,
+        "consent": "not needed: no person is shown",
+    }
 
 
 def photos(portrait: Portrait) -> list[tuple[Scene, int]]:
@@ -69,8 +81,7 @@ def _write_one(folder: Path, portrait: Portrait) -> dict[str, str]:
             "split": portrait.split,
             "instance": asdict(portrait.instance),
             "photos": entries,
-            "provenance": "drawn by adb_core.toyworld.concepts",
-            "license": LICENSE,
+            **statements(portrait.category),
         },
     )
     sums[f"{portrait.name}/concept.json"] = fingerprint([(folder / "concept.json").read_bytes()])
@@ -107,11 +118,38 @@ def write_concepts(folder: Path) -> None:
     atomic_write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
+def restate(folder: Path) -> list[str]:
+    """Write the statements of concepts that are there again; their pictures stay as they are.
+
+    Returns:
+        The concepts' names.
+
+    Raises:
+        FileNotFoundError: there are no concepts.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    names = manifest["tuning"] + manifest["held_out"]
+    for name in names:
+        path = folder / name / "concept.json"
+        info = json.loads(path.read_text(encoding="utf-8"))
+        kept = {key: value for key, value in info.items() if key not in statements("")}
+        atomic_write_json(path, kept | statements(info["category"]))
+        manifest["sha256"][f"{name}/concept.json"] = fingerprint([path.read_bytes()])
+    atomic_write_json(folder / "manifest.json", manifest)
+    return names
+
+
 def main(
     data: Annotated[Path, typer.Option(file_okay=False, help="The data folder.")] = Path("data"),
+    only_statements: Annotated[
+        bool, typer.Option("--only-statements", help="Leave pictures as they are.")
+    ] = False,
 ) -> None:
     """Write the bundled concepts again."""
     folder = data / "concepts"
+    if only_statements:
+        typer.echo(f"wrote the statements of {len(restate(folder))} concepts in {folder}")
+        return
     write_concepts(folder)
     typer.echo(f"wrote {len(PORTRAITS)} concepts to {folder}")
 

@@ -220,6 +220,11 @@ def render(scene: Scene, seed: int, size: int = SIZE) -> Rendered:
     return Rendered(_finish(_raster(p.svg(size)), scene.style), _masks(p.svg(size, flat=True)))
 
 
+def render_masks(scene: Scene, seed: int, size: int = SIZE) -> dict[str, np.ndarray]:
+    """Only the masks of :func:`render`; small ones are made quickly."""
+    return _masks(draw(scene, seed).svg(size, flat=True))
+
+
 def render_image(scene: Scene, seed: int, size: int = SIZE) -> np.ndarray:
     """Only the picture of :func:`render`, in half the time."""
     return _finish(_raster(draw(scene, seed).svg(size)), scene.style)

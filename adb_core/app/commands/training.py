@@ -210,11 +210,12 @@ class Training:
 
 
 def photo_lines(concept: Concept, side: int) -> list[str]:
-    """What is odd about photos, and a word on consent where nobody stated their origin."""
+    """What is odd about photos, and a word on consent where nobody stated it."""
     from ...photos import CONSENT, remarks
 
-    stated = "provenance" in concept.info
-    return remarks(concept.images, concept.files, side) + ([] if stated else [CONSENT])
+    unstated = concept.statements.line()
+    said = [] if unstated is None else [f"{unstated}; {CONSENT}"]
+    return remarks(concept.images, concept.files, side) + said
 
 
 def _goodbye(out: Path, saved: bool) -> str:

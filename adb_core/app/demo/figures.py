@@ -78,7 +78,13 @@ def draw_figures(diary: Diary, concept: Concept, out: Path) -> dict[str, Picture
         ),
         "curves.png": plots.training_curves(diary.result.history),
     }
+    drawn = diary.pictures[-1][1].about  # the other two show numbers alone
+    about = {"stages.png": drawn, "attention.png": drawn}
     return {
-        name: Picture(plots.to_png(figure, out / name), plots.alt_text(figure), CAPTIONS[name])
+        name: Picture(
+            plots.to_png(figure, out / name, about=about.get(name)),
+            plots.alt_text(figure),
+            CAPTIONS[name],
+        )
         for name, figure in figures.items()
     }
