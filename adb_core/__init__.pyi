@@ -4,6 +4,7 @@ from . import (
     app as app,
     attention as attention,
     base as base,
+    beyond as beyond,
     captions as captions,
     checkpoint as checkpoint,
     concept as concept,

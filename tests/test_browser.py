@@ -77,6 +77,10 @@ for record in adb.train_stage(learner, learner.recipe.stages[0]):
         break
 adb.widgets.DriftExplorer(points, project(table).numpy(), {}).view
 """,
+    """
+canvas = adb.widgets.Canvas(base, "a photo of a red cat on the beach", "cat", folder="liked")
+canvas.view
+""",
 ]
 
 
@@ -235,6 +239,23 @@ def try_drift_explorer(page) -> list[float]:
     return took
 
 
+def try_canvas(page) -> list[float]:
+    """The box goes right, key by key, and the subject with it; two pictures are kept."""
+    canvas, said = widget_at(page, 3)
+    line = said.inner_text()
+    assert "of the map of 'cat' lies in the box" in line
+    handle = canvas.locator(".noUi-handle").first
+    took = [step_slider(page, handle, 3) for _ in range(4)]
+    assert said.inner_text() != line
+    canvas.get_by_role("button", name="Keep").press("Enter")
+    status = canvas.locator(".widget-html").nth(2)
+    wait_for(lambda: "1 kept" in status.inner_text(), 10, "the first picture on the strip")
+    canvas.get_by_role("button", name="Export").press("Enter")
+    wait_for(lambda: "are in liked" in status.inner_text(), 10, "the export")
+    page.screenshot(path=OUT / "7-canvas.png")
+    return took
+
+
 def try_training(page) -> None:
     """Train, see the curve move, stop."""
     playground, _ = widget_at(page, 1)
@@ -267,6 +288,7 @@ def test_sliders_and_training_by_keyboard(lab):
             "attention explorer": try_attention_explorer(page),
             "regularizer": try_playground(page),
             "drift explorer": try_drift_explorer(page),
+            "canvas": try_canvas(page),
         }
         try_training(page)
         browser.close()

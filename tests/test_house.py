@@ -24,7 +24,7 @@ CODE = ("adb_core", "benchmarks", "notebooks/src", "tests", "tools")
 # Arrows point down this list: a module imports from its own line and from those below it.
 LAYERS = (
     ("__main__", "app", "widgets", "teaching"),
-    ("study",),
+    ("study", "beyond"),
     ("plots",),
     ("preference",),
     ("shares", "recording", "metrics"),

@@ -34,9 +34,10 @@ CONSTRAINT_LINES = [
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line[:1] not in ("", "#")
 ]
-# bitsandbytes serves NVIDIA GPUs alone, and c2pa-python signs what nobody trusts without a real
-# certificate; both are large.
-NOT_BY_MAKE = {"c2pa", "gpu"}
+# bitsandbytes serves NVIDIA GPUs alone, and a large download is its price; c2pa-python signs what
+# nobody trusts without a real certificate; av is one of 36 MB for MP4 alone, where GIF and WebP
+# need nothing
+NOT_BY_MAKE = {"c2pa", "gpu", "mp4"}
 JUNK = {"next", ".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [

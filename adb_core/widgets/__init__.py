@@ -7,6 +7,7 @@ stopped, and reports its errors in the widget.
 
 from .attention import AttentionExplorer
 from .before_after import BeforeAfter
+from .canvas import Canvas
 from .drift import DriftExplorer
 from .panel import Panel, Worker, wide
 from .playground import RegularizerPlayground
@@ -17,6 +18,7 @@ from .prompt_bench import PromptBench
 __all__ = [
     "AttentionExplorer",
     "BeforeAfter",
+    "Canvas",
     "DriftExplorer",
     "Panel",
     "PowerCalculator",
