@@ -59,8 +59,11 @@ class Panel:
 
     Attributes:
         view: the widget to display; picture: its ``Image``; line: the ``HTML`` that says what is
-            shown.
+            shown; reads_down: the frames of a filmstrip stand below each other, for pictures with
+            text in them.
     """
+
+    reads_down = False
 
     def __init__(self, controls: Sequence, title: str):
         self.line = ipywidgets.HTML(value="")
@@ -111,8 +114,12 @@ class Panel:
         control.value = before
         labels = [f"{control.description}: {value}" for value in values]
         aspect = frames[0].shape[1] / frames[0].shape[0]
+        said = "; ".join(lines)
+        if self.reads_down:
+            below = [[frame] for frame in frames]
+            return plots.image_grid(below, row_labels=labels, alt=said, size=2.4)
         size = min(2.4, 9 / (aspect * len(frames)))
-        return plots.image_grid([frames], column_labels=labels, alt="; ".join(lines), size=size)
+        return plots.image_grid([frames], column_labels=labels, alt=said, size=size)
 
 
 class Worker:

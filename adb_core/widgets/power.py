@@ -17,6 +17,8 @@ class PowerCalculator(Panel):
             for the last part of the line.
     """
 
+    reads_down = True
+
     def __init__(self, votes: int = 20):
         self.share = wide("IntSlider", "true share, %", min=55, max=95, value=65)
         self.wanted = wide("IntSlider", "power, %", min=50, max=95, step=5, value=80)

@@ -285,6 +285,7 @@ adb.teaching.check("00.2", identity_scores)
 # | [07 stage 3: identity][07] | what to draw there |
 # | [08 the regulariser][08] | two numbers of a map, pulled towards two others |
 # | [09 measuring][09] | does it work, and how would you know? |
+# | [10 would people prefer it?][10] | what votes say, and how many it takes |
 #
 # [01]: 01_latent_diffusion_by_hand.ipynb
 # [02]: 02_seeing_cross_attention.ipynb
@@ -295,6 +296,7 @@ adb.teaching.check("00.2", identity_scores)
 # [07]: 07_stage_3_identity.ipynb
 # [08]: 08_the_regularizer.ipynb
 # [09]: 09_measuring.ipynb
+# [10]: 10_user_study.ipynb
 #
 # ## JupyterLab, Colab, and your own pictures
 #

@@ -862,5 +862,4 @@ adb.teaching.check("09.3", points_at)
 # **Read next:** section 4 of the [paper](https://arxiv.org/abs/2406.05000); Ruiz et al.,
 # [DreamBooth](https://arxiv.org/abs/2208.12242), section 4.2, for CLIP-I, CLIP-T and their
 # weaknesses; Efron, "Bootstrap methods: another look at the jackknife", *Annals of Statistics* 7
-# (1979). **Next notebook:** this was the last one. Back to [00 Start here](00_start_here.ipynb), or
-# to your own pictures.
+# (1979). **Next notebook:** [10 Would people prefer it?](10_user_study.ipynb)

@@ -32,8 +32,8 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
-# What you will be able to read, and to criticize: shares of votes that papers report. Hollow means
-# that we could not find how many votes stand behind the share.
+# What you will learn to read: shares of votes that papers report. Hollow: the number of votes could
+# not be found.
 
 # %%
 import adb_core as adb
@@ -70,8 +70,8 @@ models = {("pico", r): adb.teaching.trained(base, concepts["pico"], r) for r in 
 models |= {("mellow", r): adb.teaching.trained(base, concepts["mellow"], r) for r in recipes}
 
 # %% [markdown]
-# Both draw the same prompts from the same noise. These are the first four prompts of a list that is
-# older than the pictures; whoever picks pictures afterwards has voted already.
+# Both draw the same prompts from the same noise: the first four of a list that is older than the
+# pictures. Whoever picks pictures afterwards has voted already.
 
 # %%
 import json
@@ -106,9 +106,9 @@ print("the same order and sides for a friend:", yours == another)
 # %% [markdown]
 # ## 2. Vote
 #
-# Answer three questions for each pair. Every answer is on the disk at once, and you may go on
-# tomorrow. For several raters, make the study with more of them and let
-# `adb study serve out/notebooks/study-...` show the same ballots in a page on your machine.
+# Three questions for each pair. Every answer is on the disk at once; you may go on tomorrow. For
+# several raters make the study with more of them, and let `adb study serve out/notebooks/study-...`
+# show the same ballots in a page on your machine.
 
 # %%
 votes = adb.preference.votes.Votes(study)
@@ -135,8 +135,7 @@ except adb.preference.study.StudyError as closed:
     print(closed)
 
 # %% [markdown]
-# **Explain.** Whatever you saw there is one person's answer about two individuals. The rest of the
-# page is about how much that is.
+# **Explain.** Whatever you saw there is one person's answer about two individuals.
 #
 # ## 3. What 13 of 20 means
 #
@@ -266,9 +265,8 @@ print("comparisons:", len(p), "| equal to the core's: True")
 adb.teaching.fact("one false alarm in nine tests", 100 * (1 - 0.95**9), between=(36, 38), unit="%")
 
 # %% [markdown]
-# *Careful raters.* **Predict.** If 80 % prefer one picture, how often do two raters agree about it?
-# $0.8^2+0.2^2$ = 68 %. Agreement is low even where the preference is clear; attention is what the
-# equal pictures measure.
+# *Careful raters.* If 80 % prefer one picture, two raters agree about it in $0.8^2+0.2^2$ = 68 %:
+# agreement is low even where the preference is clear. Attention is what equal pictures measure.
 
 # %%
 careless = adb.teaching.rehearsal(truth, adb.preference.panel.Panel(20, lapses=0.4))
@@ -283,10 +281,10 @@ for name, one, band in (("careful", done, (99, 100)), ("careless", careless, (50
 # %% [markdown]
 # ## 6. Break it: more raters, the same three concepts
 #
-# Two recipes that are **equally good over all concepts**; one suits this individual better, the
-# other that one. The study has three concepts, and its raters vote alike but for chance
-# (simulated). Here is an interval that draws whole raters *and* whole concepts anew: their
-# variances added, less that of single votes, which is in both (Cameron, Gelbach and Miller 2011).
+# Two recipes that are **equally good over all concepts**: one suits this individual better, the
+# other that one. Three concepts, and raters who vote alike but for chance (simulated). Here is an
+# interval that draws whole raters *and* whole concepts anew: their variances added, less that of
+# single votes, which is in both (Cameron, Gelbach and Miller 2011).
 
 
 # %%
@@ -314,8 +312,13 @@ table = poll(400)
 both = np.stack([table, 1 - table], -1)  # (r, c, 2): votes for the one, for the other
 wins = np.zeros((400, 3, 2, 2))
 wins[..., 0, 1], wins[..., 1, 0] = both[..., 0], both[..., 1]
-core = adb.preference.resampling.two_way_bootstrap(wins, lambda w: w[..., 0, 1] / w.sum((-1, -2)))
-assert False
+core = adb.preference.resampling.two_way_bootstrap(
+    wins, lambda w: w[..., 0, 1, None] / w.sum((-1, -2))[..., None]
+)
+ours = by_both(table, np.random.default_rng(0))
+near = np.allclose(ours, (core.low[0], core.high[0]), atol=0.1)
+print("the ends agree with the core's two_way_bootstrap, but for chance:", near)
+assert near
 
 # %% [markdown]
 # **Predict.** The true share is 50 %. With 10, 50, 400 raters, will the interval of the votes come
@@ -330,3 +333,192 @@ for raters in (10, 50, 400):
     rows[f"{raters} raters, both"] = (table.mean(), *by_both(table, np.random.default_rng(0)))
 title = "Simulated: two recipes that are equal over all concepts"
 adb.teaching.show(adb.plots.forest(rows, title, "share of votes", reference=0.5))
+
+
+# %%
+def covers(interval, raters, studies, rng):
+    """Share of studies of two equal recipes whose interval contains 0.5."""
+    hits = 0
+    for _ in range(studies):
+        low, high = interval(poll(raters, rng.integers(2**31)))
+        hits += low <= 0.5 <= high
+    return hits / studies
+
+
+def of_votes(table):
+    return adb.preference.exact.exact_interval(int(table.sum()), table.size)
+
+
+rng = np.random.default_rng(7)
+for raters in (10, 50, 400):
+    share = 100 * covers(of_votes, raters, 200, rng)
+    print(f"{raters} raters, interval of votes: contains the truth in {share:.0f} % of 200 studies")
+adb.teaching.fact("votes, 400 raters", share, between=(2, 25), unit="%")
+both = 100 * covers(lambda t: by_both(t, rng), 50, 100, rng)
+adb.teaching.fact("raters and concepts, 50 raters", both, between=(85, 100), unit="%")
+
+# %% [markdown]
+# **Explain.** With more raters the interval of votes gets narrower and **surer of the wrong
+# thing**: it says ever better what people think of these three individuals; the question was about
+# individuals in general. The honest interval stays wide; more concepts would narrow it.
+#
+# ## 7. What published studies say, and what they leave out
+#
+# AttnDreamBooth's study reports 68.0 % over Textual Inversion with DreamBooth and 83.4 % over ViCo;
+# a later method, CoRe, 64.7 % over AttnDreamBooth from about 300 votes. Four questions to such a
+# line, and to your own study:
+#
+# - **How many** people, votes, concepts, prompts? Only the last line allows an interval, and that
+#   is of votes, not of raters and concepts.
+# - **What was asked?** "Which do you prefer" mixes the individual and the prompt, and one who must
+#   choose cannot say "neither".
+# - **Who chose the pictures,** before or after seeing them?
+# - **Were the raters looking?** Repeats and equal pictures tell.
+#
+# ## Exercises
+#
+# ### Exercise 1 (easy, 5 minutes): consistent with oneself
+#
+# Answers to the same pairs at the first and at the second look: lists of `"left"`, `"right"` and
+# `"same"`. At the second look the sides were **swapped**. Return the share of pairs about which the
+# rater kept to one opinion.
+
+
+# %% tags=["stub"] exercise="10.1"
+def consistent(first, second):
+    return ...
+
+
+# %% tags=["solution"] exercise="10.1"
+def consistent(first, second):
+    swapped = {"left": "right", "right": "left", "same": "same"}
+    return np.mean([swapped[a] == b for a, b in zip(first, second)])
+
+
+# %% tags=["check"] exercise="10.1"
+adb.teaching.check("10.1", consistent)
+
+# %% [markdown]
+# ### Exercise 2 (medium, 10 minutes): the chance to see it
+#
+# A recipe is preferred with the probability `share`, and `count` votes are cast. Return the chance
+# that the exact two-sided test says p <= 0.05, whichever recipe it finds better. You may use
+# `adb.preference.exact.exact_test(hits, count)`, which returns p, and `comb`.
+
+
+# %% tags=["stub"] exercise="10.2"
+def chance_to_see(count, share):
+    return ...
+
+
+# %% tags=["solution"] exercise="10.2"
+def chance_to_see(count, share):
+    return sum(
+        comb(count, k) * share**k * (1 - share) ** (count - k)
+        for k in range(count + 1)
+        if adb.preference.exact.exact_test(k, count) <= 0.05
+    )
+
+
+# %% tags=["check"] exercise="10.2"
+adb.teaching.check("10.2", chance_to_see)
+
+# %% [markdown]
+# ### Exercise 3 (medium, 10 minutes): a fair order
+#
+# Return a list of `(pair, first_left)`: every pair from 0 to `count - 1` once, in random order, and
+# whether its first picture stands on the left, which shall be so for exactly half of them
+# (`count` is even), at random. Draw with `rng`, a `numpy.random.Generator`.
+
+
+# %% tags=["stub"] exercise="10.3"
+def schedule(count, rng):
+    return ...
+
+
+# %% tags=["solution"] exercise="10.3"
+def schedule(count, rng):
+    sides = rng.permutation([True, False] * (count // 2))
+    return list(zip(rng.permutation(count), sides))
+
+
+# %% tags=["check"] exercise="10.3"
+adb.teaching.check("10.3", schedule)
+
+# %% [markdown]
+# ### Exercise 4 (hard, 15 minutes): does an interval keep its word?
+#
+# Two recipes are equally good over all concepts. Simulate `studies` studies of 30 raters and 4
+# concepts: for each concept a leaning (normal, spread 1, in logits), for each vote 1 with the
+# probability $1/(1+e^{-\text{leaning}})$, else 0. `interval` takes the table (30, 4) and returns
+# (low, high). Return the share of studies in which it contains 0.5.
+
+
+# %% tags=["stub"] exercise="10.4"
+def coverage(interval, studies, rng):
+    return ...
+
+
+# %% tags=["solution"] exercise="10.4"
+def coverage(interval, studies, rng):
+    hits = 0
+    for _ in range(studies):
+        chance = 1 / (1 + np.exp(-rng.normal(0, 1, 4)))
+        low, high = interval((rng.random((30, 4)) < chance).astype(float))
+        hits += low <= 0.5 <= high
+    return hits / studies
+
+
+# %% tags=["check"] exercise="10.4"
+adb.teaching.check("10.4", coverage)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+Question = adb.teaching.Question
+adb.teaching.quiz(
+    Question(
+        "A study reports 65 % of 20 votes. What is known?",
+        ("One recipe is better", "The true share lies between 41 and 85 %", "Nothing at all"),
+        "The true share lies between 41 and 85 %",
+        "The exact interval of 13 of 20 at 95 %; it contains 50 %.",
+    ),
+    Question(
+        "Why is each pair's first picture on the left for half of the pairs?",
+        ("It looks better", "Some people press left more often", "The key needs it"),
+        "Some people press left more often",
+        "A habit then helps both recipes alike.",
+    ),
+    Question(
+        "Two raters agree about a picture in 68 % of pairs. What does that say of their care?",
+        ("They are careless", "Nothing: 80 % for one picture gives as much", "They are careful"),
+        "Nothing: 80 % for one picture gives as much",
+        "0.8 x 0.8 + 0.2 x 0.2 = 0.68; care is measured by repeats and equal pictures.",
+    ),
+    Question(
+        "400 raters judged 3 concepts. What narrows the honest interval most?",
+        ("400 more raters", "More votes of each rater", "More concepts"),
+        "More concepts",
+        "The concepts are the smaller sample, and their variance is not divided by the raters.",
+    ),
+    Question(
+        "You count votes after every rater and stop when p is below 0.05. What is wrong?",
+        ("Nothing", "Equal recipes get there as well, in time", "The interval gets too wide"),
+        "Equal recipes get there as well, in time",
+        "Every look is another chance of a false alarm; the number is planned before.",
+    ),
+)
+
+# %% [markdown]
+# ## Summary
+#
+# - Blind, in random order and sides, with repeats and equal pictures: a study is designed before
+#   anybody votes.
+# - A share without its number of votes says nothing; 60 % takes about 200 votes to be seen.
+# - Draw raters **and** concepts; many comparisons are corrected together.
+#
+# **Read next:** Clopper and Pearson, *Biometrika* 26 (1934); Bradley and Terry, *Biometrika* 39
+# (1952); Otani et al., "Toward verifiable and reproducible human evaluation for text-to-image
+# generation" ([arXiv 2304.01816](https://arxiv.org/abs/2304.01816)). **Next notebook:** this was
+# the last one. Back to [00 Start here](00_start_here.ipynb), or to your own pictures.

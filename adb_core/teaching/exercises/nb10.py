@@ -51,7 +51,7 @@ def check_3(schedule) -> str | None:
     if made[0] is ... or made[0] is None:
         return differs(made[0], 0, "the schedule")
     try:
-        table = np.array([[(int(p), bool(left)) for p, left in one] for one in made])  # (n, count, 2)
+        table = np.array([[(int(p), bool(left)) for p, left in one] for one in made])
     except (TypeError, ValueError):
         return "it should return one (pair, first_left) for each pair"
     if table.shape != (rounds, count, 2):
