@@ -242,7 +242,7 @@ def test_v_loss_counts_things_more_and_less_under_noise():
     clear, noisy = (loss(a, 0) / loss(a, 3) for a in (0.999999, 1e-6))
     assert clear == pytest.approx(1 + THINGS_WEIGHT, rel=1e-4)
     assert noisy == pytest.approx(1, rel=1e-4)
-    # The weights' mean is 1: an even error costs the same with things as without.
+    # The weights' mean is 1 in each picture: an even error costs the same with things as without.
     a = torch.tensor([0.5])
     even = a.sqrt() * noise - (1 - a).sqrt() * clean + 0.5
     torch.testing.assert_close(

@@ -120,7 +120,8 @@ def v_loss(
     ``things`` (b, h, w), 0 to 1, says how much of each latent shows something that the caption
     names. Errors there count up to 1 + :data:`THINGS_WEIGHT` times; less under noise, where a
     picture does not yet say where its things are: weighing by what the network cannot know would
-    have it draw things everywhere. The weights' mean over the batch is 1.
+    have it draw things everywhere. The weights' mean over each picture is 1, so that no noise level
+    loses by it.
     """
     a = alpha_bar.view(-1, 1, 1, 1)
     target = a.sqrt() * noise - (1 - a).sqrt() * clean
@@ -130,7 +131,7 @@ def v_loss(
     error = error.square().mean(1)  # (b, h, w)
     if things is not None:
         counts = 1 + THINGS_WEIGHT * alpha_bar.view(-1, 1, 1) * things
-        error = error * counts / counts.mean()
+        error = error * counts / counts.mean((1, 2), keepdim=True)
     error = error.mean((1, 2))  # (b,)
     snr = alpha_bar / (1 - alpha_bar)
     weight = torch.maximum(snr, snr.sqrt()).clamp(max=SNR_CAP)
