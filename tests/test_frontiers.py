@@ -50,10 +50,45 @@ def test_moments_are_means_over_concepts():
 
 
 def test_a_lifted_curve_is_above_by_what_it_was_lifted():
-    found = between(curves(0.1), curves(0.0), 0.6, 0.8, resamples=200)
-    assert found["area"].mean == pytest.approx(0.1) and found["area"].low > 0.09
-    assert found["matched"].mean == pytest.approx(0.1) and found["area"].count == 5
-    same = between(curves(0.0), curves(0.0), 0.6, 0.9, resamples=50)
-    assert same["area"][:3] == (0.0, 0.0, 0.0) and same["matched"].mean == 0
+    found = between(curves(0.1), {"low": curves(0.0)}, 0.6, 0.8, resamples=200)["low"]
+    assert found["area"].interval.mean == pytest.approx(0.1) and found["area"].interval.low > 0.09
+    assert found["matched"].interval.mean == pytest.approx(0.1)
+    assert found["area"].interval.count == 5
+    assert found["area"].p == 2 / 2**5  # all patterns but none and all swapped are nearer to 0
+    same = between(curves(0.0), {"same": curves(0.0)}, 0.6, 0.9, resamples=50)["same"]
+    assert same["area"].interval[:3] == (0.0, 0.0, 0.0) and same["area"].p == 1
+    assert same["matched"].interval.mean == 0
     with pytest.raises(MetricError, match="no concept in common"):
-        between({"a": {0: (1, 1)}}, {"b": {0: (1, 1)}}, 0, 1)
+        between({"a": {0: (1, 1)}}, {"b": {"b": {0: (1, 1)}}}, 0, 1)
+
+
+def test_each_measure_is_one_family_for_holm():
+    others = {"low": curves(0.0), "as good": curves(0.1), "lower": curves(-0.1)}
+    found = between(curves(0.1), others, 0.6, 0.8, resamples=200)
+    for measure in ("area", "matched"):
+        p = {name: comparisons[measure].p for name, comparisons in found.items()}
+        assert p == {"low": 1 / 16, "as good": 1, "lower": 1 / 16}
+        adjusted = {name: comparisons[measure].p_holm for name, comparisons in found.items()}
+        assert adjusted == {"low": 3 / 16, "as good": 1, "lower": 3 / 16}
+    for name in ("low", "lower"):
+        plain, corrected = found[name]["area"].interval, found[name]["area"].corrected
+        assert corrected.low <= plain.low and plain.high <= corrected.high
+
+
+def test_the_swaps_of_many_concepts_are_drawn():
+    """Of noise alone p is uniform: about one family in ten has p below 0.1."""
+    rng, below = np.random.default_rng(0), 0
+    for _ in range(60):
+        sides = [
+            {f"c{k}": {0: (0.9, 0.1), 1: (0.7, 0.4 + rng.normal(0, 0.05))} for k in range(11)}
+            for _ in range(2)
+        ]
+        found = between(sides[0], {"x": sides[1]}, 0.7, 0.85, resamples=60)
+        below += found["x"]["area"].p <= 0.1
+    assert 0 <= below <= 15
+
+
+def test_curves_of_other_lengths_can_be_compared():
+    longer = {c: {**curve, 30: (0.5, 0.8)} for c, curve in curves(0.0).items()}
+    found = between(curves(0.1), {"longer": longer}, 0.6, 0.8, resamples=50)["longer"]
+    assert found["area"].p <= 1 / 8 and found["area"].interval.mean > 0

@@ -9,12 +9,17 @@ Axes: m moments, n concepts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from .intervals import Interval, MetricError, bootstrap
+from .significance import Comparison, holm, holm_levels, sign_flip_test
+
+EXACT_SWAPS = 10  # concepts of which every pattern of swaps is tried: 1,024
 
 
 class Moment(NamedTuple):
@@ -98,48 +103,109 @@ def _steps(curves: Mapping[str, Mapping[int, tuple[float, float]]]) -> list[int]
     return list(every.pop())
 
 
+Curves = Mapping[str, Mapping[int, tuple[float, float]]]  # concept -> step -> (text, identity)
+
+
 def between(
-    ours: Mapping[str, Mapping[int, tuple[float, float]]],
-    theirs: Mapping[str, Mapping[int, tuple[float, float]]],
+    ours: Curves,
+    others: Mapping[str, Curves],
     low: float,
     high: float,
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> dict[str, Interval]:
-    """How far one frontier lies above another, with intervals over concepts.
+) -> dict[str, dict[str, Comparison]]:
+    """How far one frontier lies above each of several others, over concepts.
+
+    Two measures: "area", the mean difference of identity over the range of text, and "matched",
+    that at ``high`` (identity 0 where a recipe does not reach it). Each is one family: its p values
+    are corrected by Holm over the others, and so are the intervals called ``corrected``.
 
     Args:
-        ours, theirs: as of :func:`moments`; the concepts that both have count.
+        ours: as of :func:`moments`; others: name -> the same. Of each pair the concepts that both
+            have count.
         low, high: range of text; ``high`` is also the matched text, as the base model's less 3
             points.
 
     Returns:
-        "area", the mean difference of identity over the range, and "matched", that at ``high``
-        (identity 0 where a recipe does not reach it). Whole concepts are drawn; the mean curves of
-        each draw give one difference.
+        name -> measure -> comparison. Intervals draw whole concepts, and the mean curves of each
+        draw give one difference. The test swaps the two recipes' whole curves concept by concept:
+        if they are alike, each swap could as well have been seen.
 
     Raises:
         MetricError: no concept in common, or unequal steps.
     """
-    both = sorted(ours.keys() & theirs.keys())
-    if not both:
-        raise MetricError("these frontiers have no concept in common")
-    stacks = [_stack({c: side[c] for c in both}) for side in (ours, theirs)]  # (n, m, 2) each
-    draws = np.random.default_rng(seed).integers(len(both), size=(resamples, len(both)))
-    found: dict[str, list[float]] = {"area": [], "matched": []}
-    for drawn in [np.arange(len(both)), *draws]:  # the first is the sample itself
-        means = [stack[drawn].mean(0) for stack in stacks]  # (m, 2) each: text, identity
-        a, b = ((mean[:, 0].tolist(), mean[:, 1].tolist()) for mean in means)
-        areas = [area(text, identity, low, high, cells=64) for text, identity in (a, b)]
-        found["area"].append(areas[0] - areas[1])
-        at = [np.nan_to_num(identity_at(text, identity, high)) for text, identity in (a, b)]
-        found["matched"].append(float(at[0] - at[1]))
-    intervals = {}
-    for name, (mean, *drawn) in found.items():
-        lowest, highest = np.quantile(drawn, [0.025, 0.975])
-        intervals[name] = Interval(mean, float(lowest), float(highest), len(both))
-    return intervals
+    apart = {
+        name: _Apart.of(ours, theirs, (low, high), resamples, seed)
+        for name, theirs in others.items()
+    }
+    found: dict[str, dict[str, Comparison]] = {name: {} for name in others}
+    for k, measure in enumerate(("area", "matched")):
+        p = [each.p[k] for each in apart.values()]
+        for (name, each), level, adjusted in zip(
+            apart.items(), holm_levels(p), holm(p), strict=True
+        ):
+            plain, corrected = each.interval(k, 0.95), each.interval(k, float(level))
+            found[name][measure] = Comparison(plain, each.p[k], float(adjusted), corrected)
+    return found
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Differences of two frontiers in both measures: (2,), of n draws (n, 2), and their p (2,)."""
+
+    seen: np.ndarray
+    drawn: np.ndarray
+    p: list[float]
+    count: int
+
+    @classmethod
+    def of(
+        cls, ours: Curves, theirs: Curves, span: tuple[float, float], resamples: int, seed: int
+    ) -> _Apart:
+        both = sorted(ours.keys() & theirs.keys())
+        if not both:
+            raise MetricError("these frontiers have no concept in common")
+        n = len(both)
+        one, other = (_stack({c: side[c] for c in both}) for side in (ours, theirs))  # (n, m, 2)
+
+        def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return np.subtract(*(_measures(stack.mean(0), *span) for stack in (a, b)))
+
+        rng, seen = np.random.default_rng(seed), apart(one, other)
+        draws = rng.integers(n, size=(resamples, n))
+        drawn = np.array([apart(one[d], other[d]) for d in draws]).reshape(-1, 2)
+        # A recipe that was measured at other moments has a curve of another length, which cannot
+        # be averaged with ours: the differences of single concepts are then what is swapped.
+        if one.shape == other.shape:
+            swaps = _swaps(n, resamples, rng)[:, :, None, None]
+            made = (apart(np.where(s, other, one), np.where(s, one, other)) for s in swaps)
+            null = np.array(list(made))  # (swaps, 2)
+            reached = np.abs(null) >= np.abs(seen) - 1e-9
+            rare = reached.mean(0) if n <= EXACT_SWAPS else (reached.sum(0) + 1) / (len(null) + 1)
+            return cls(seen, drawn, rare.tolist(), n)
+        singly = np.array([apart(a[None], b[None]) for a, b in zip(one, other, strict=True)])
+        p = [sign_flip_test(column.tolist(), seed) for column in singly.T]
+        return cls(seen, drawn, p, n)
+
+    def interval(self, measure: int, level: float) -> Interval:
+        tail = (1 - level) / 2
+        ends = np.quantile(self.drawn[:, measure], [tail, 1 - tail])
+        return Interval(float(self.seen[measure]), float(ends[0]), float(ends[1]), self.count)
+
+
+def _measures(mean: np.ndarray, low: float, high: float) -> np.ndarray:
+    """(2,): area, and identity at ``high``, of a mean curve (m, 2)."""
+    text, identity = mean[:, 0].tolist(), mean[:, 1].tolist()
+    at = float(np.nan_to_num(identity_at(text, identity, high)))
+    return np.array([area(text, identity, low, high, cells=64), at])
+
+
+def _swaps(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Which concepts change sides, bool (k, n): every pattern of few concepts, else random ones."""
+    if n <= EXACT_SWAPS:
+        return np.array(list(itertools.product((False, True), repeat=n)))
+    return rng.random((resamples, n)) < 0.5
 
 
 def matched(

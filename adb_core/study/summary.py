@@ -10,7 +10,7 @@ import numpy as np
 
 from ..metrics.frontiers import Moment, between, matched, moments
 from ..metrics.intervals import Interval, bootstrap
-from ..metrics.significance import compare, concept_means
+from ..metrics.significance import Comparison, compare, concept_means
 from .plan import BASE, METHOD, UNTRAINED, Plan
 from .table import ALL
 
@@ -96,13 +96,18 @@ def comparisons(table: Rows, recipes: Sequence[str], hard: bool = False) -> dict
         others = {r: of_concepts(pick(table, r), score) for r in recipes if r != METHOD}
         others = {r: each for r, each in others.items() if each.keys() & ours.keys()}
         for recipe, result in compare(ours, others).items() if ours and others else ():
-            found.setdefault(recipe, {})[score] = {
-                **plain(result.interval),
-                "p": round(result.p, 6),
-                "p_holm": round(result.p_holm, 6),
-                "corrected": [round(result.corrected.low, 5), round(result.corrected.high, 5)],
-            }
+            found.setdefault(recipe, {})[score] = compared(result)
     return found
+
+
+def compared(result: Comparison) -> dict[str, Any]:
+    """A comparison as JSON says it."""
+    return {
+        **plain(result.interval),
+        "p": round(result.p, 6),
+        "p_holm": round(result.p_holm, 6),
+        "corrected": [round(result.corrected.low, 5), round(result.corrected.high, 5)],
+    }
 
 
 Curve = dict[str, dict[int, tuple[float, float]]]
@@ -128,7 +133,10 @@ def curves(table: Rows, recipe: str) -> Curve:
 
 
 def frontiers(table: Rows, recipes: Sequence[str]) -> dict[str, Any]:
-    """Every recipe's curve; and the method's against each other's, by area and at matched text."""
+    """Every recipe's curve; and the method's against each other's, by area and at matched text.
+
+    Each of these two is one family of tests, corrected by Holm.
+    """
     found = {recipe: curves(table, recipe) for recipe in recipes}
     base = [curve[0][0] for curve in found[recipes[0]].values() if 0 in curve] if recipes else []
     if not base:
@@ -139,11 +147,15 @@ def frontiers(table: Rows, recipes: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"matched_text": round(high, 5), "text_range": [low, round(high, 5)]}
     result["identity_at_matched_text"] = {r: plain(matched(c, high)) for r, c in found.items()}
     result["recipes"] = {r: [_moment(m) for m in moments(c)] for r, c in found.items()}
-    result["method_minus"] = {
-        recipe: {name: plain(i) for name, i in between(found[METHOD], curve, low, high).items()}
-        for recipe, curve in found.items()
-        if METHOD in found and recipe != METHOD
-    }
+    others = {r: curve for r, curve in found.items() if r != METHOD}
+    result["method_minus"] = (
+        {
+            recipe: {measure: compared(found) for measure, found in measures.items()}
+            for recipe, measures in between(found[METHOD], others, low, high).items()
+        }
+        if METHOD in found
+        else {}
+    )
     return result
 
 
