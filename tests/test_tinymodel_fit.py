@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -256,6 +257,39 @@ def test_other_settings_are_refused(tmp_path, saving_always):
         with pytest.raises(FitError, match="delete that folder .* another --run") as caught:
             run_fit(tmp_path, **change)
         assert str(tmp_path / "toy") in str(caught.value) and "\n" not in str(caught.value)
+
+
+TRAPEZOID = replace(SETTINGS, schedule="trapezoid", warmup=4)
+
+
+def test_a_trapezoid_prolonged_before_its_fall_equals_the_long_run(tmp_path, saving_always):
+    """And shortened as well; every schedule's steps before the fall are the same."""
+    for steps in (90, 40):
+        folder = tmp_path / str(steps)
+        run_fit(folder / "whole", steps=steps, settings=TRAPEZOID)
+        with pytest.raises(Stop):
+            run_fit(folder / "parts", steps=60, settings=TRAPEZOID, loss_hook=stop_at(25))
+        report, _ = run_fit(folder / "parts", steps=steps, settings=TRAPEZOID)
+        assert report.steps == steps
+        assert_same(final(folder / "whole"), final(folder / "parts"))
+
+
+@pytest.mark.parametrize(
+    "at, steps, why",
+    [
+        (50, 200, "its rate has begun to fall"),
+        (30, 31, "the new one's would have fallen"),
+        (20, 12, "it is past the new end"),
+        (20, 15, "the new warm-up is shorter"),
+    ],
+)
+def test_a_trapezoid_is_not_prolonged_where_steps_would_differ(
+    tmp_path, saving_always, at, steps, why
+):
+    with pytest.raises(Stop):
+        run_fit(tmp_path, steps=60, settings=TRAPEZOID, loss_hook=stop_at(at))
+    with pytest.raises(FitError, match="another budget .60 steps."):
+        run_fit(tmp_path, steps=steps, settings=TRAPEZOID)
 
 
 def test_loss_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ from .finished import FitReport, load_finished, write_finished
 from .journal import Extras, Journal, numbers
 from .optimizers import Optimizers
 from .randomness import step_rng
-from .settings import Budget, Fit, FitError, Place, lr_factor
+from .settings import Budget, Fit, FitError, Place, can_go_on, lr_factor, warmup_steps
 from .stage_files import (
     Modules,
     load_modules,
@@ -106,10 +106,8 @@ class _Run:
         self.folder = Path(place.run_dir) / settings.name
         self.checkpoint = self.folder / "checkpoint.safetensors"
         self.hash = settings_hash(settings, modules, place.seed)
-        # With known steps the warm-up may shrink; with minutes the total comes too late for that.
-        steps = budget.steps
-        self.warmup = min(settings.warmup, steps // 4) if steps is not None else settings.warmup
-        self.step, self.total, self.seconds = 0, steps, 0.0
+        self.warmup = warmup_steps(settings, budget)
+        self.step, self.total, self.seconds = 0, budget.steps, 0.0
         self.journal = Journal(self.folder / "history.csv")
 
     # ---- start
@@ -138,8 +136,10 @@ class _Run:
         if state["hash"] != self.hash:
             raise FitError(other_settings(self.folder, "other settings"))
         if state["budget"] != asdict(self.budget):
-            other = f"another budget ({Budget(**state['budget'])})"
-            raise FitError(other_settings(self.folder, other))
+            before = Budget(**state["budget"])
+            if not can_go_on(self.settings, state["step"], before, self.budget):
+                raise FitError(other_settings(self.folder, f"another budget ({before})"))
+            state["total"] = self.budget.steps
         load_modules(self.modules, part(tensors, "modules/"), self.checkpoint)
         self.optimizer.load(part(tensors, "optimizer/"))
         if self.ema:

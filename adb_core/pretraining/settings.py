@@ -88,6 +88,27 @@ def warm(settings: Fit, start: Path | None) -> Fit:
     return replace(settings, lr=settings.lr * WARM_LR, muon_lr=muon_lr)
 
 
+def warmup_steps(settings: Fit, budget: Budget) -> int:
+    """With known steps the warm-up may shrink; with minutes the total comes too late for that."""
+    steps = budget.steps
+    return settings.warmup if steps is None else min(settings.warmup, steps // 4)
+
+
+def can_go_on(settings: Fit, step: int, before: Budget, budget: Budget) -> bool:
+    """Whether a run that stopped at ``step`` of one budget may go on with another one.
+
+    Only if all steps so far would have been the same: those of a trapezoid are until the learning
+    rate of either budget falls. So a long run can be made shorter or longer on its way.
+    """
+    if settings.schedule != "trapezoid" or before.steps is None or budget.steps is None:
+        return False
+    warmup = warmup_steps(settings, budget)
+    if warmup != warmup_steps(settings, before):
+        return False
+    level = [lr_factor(settings, step - 1, b.steps, warmup) for b in (before, budget)]
+    return step <= warmup or level == [1.0, 1.0]
+
+
 def lr_factor(settings: Fit, step: int, total: int | None, warmup: int) -> float:
     """Share of the peak learning rate at ``step``; ``total`` None: the budget is still being timed.
 
