@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 
 import matplotlib.figure
@@ -17,6 +18,7 @@ import torch
 from models import tiny_base, tiny_concept
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+import adb_core
 from adb_core import personalization, teaching
 from adb_core.recipes import recipe
 from adb_core.teaching import fact, kept, predict, quiz, trained, workspace
@@ -38,7 +40,7 @@ def answer(name: str, number: str, part: str):
     cells = builder.exercises(builder.read(name))[number]
     asked = re.search(rf'check\("{re.escape(number)}", (\w+)\)', cells["check"])
     assert asked, f"the check of {number} does not name its answer"
-    space = {"np": np, "torch": torch}
+    space = {"np": np, "torch": torch, "adb": adb_core, "comb": comb}
     exec(cells[part], space)
     return space[asked[1]]
 
