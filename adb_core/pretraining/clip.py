@@ -23,8 +23,9 @@ from ..tinymodel.clip import build_clip, build_image_processor, embed_patches
 from ..tinymodel.pixels import to_pixels
 from ..tinymodel.tokenizer import build_tokenizer, encode
 from ..toyworld.grammar import STOP_WORDS
-from .cache import Cache
+from .cache import CAPTION_STRIDE, Cache
 from .fit import LossFn, fit
+from .misnomers import wrong_captions
 from .settings import Budget, Fit, Place, warm
 
 if TYPE_CHECKING:
@@ -32,20 +33,23 @@ if TYPE_CHECKING:
 
 FIT = Fit("clip", lr=1e-3, muon_lr=1e-2, batch=128, warmup=50, weight_decay=0.05, ema=0.995)
 PATCH_WEIGHT = 0.3  # of the token-to-patch loss: the dial of locality, see the model card
+WRONG = 4  # captions of each picture that are wrong in one thing
 MAX_LOGIT_SCALE = float(np.log(100.0))  # as CLIP
 
 
-def contrastive_loss(logits: Tensor, same_text: Tensor) -> Tensor:
+def contrastive_loss(logits: Tensor, same_text: Tensor, wrong: Tensor | None = None) -> Tensor:
     """Symmetric cross-entropy of ``logits`` (b texts, b images), true pairs on the diagonal.
 
     Args:
+        wrong: (b images, w) logits of captions that are wrong of that image; -inf where none is.
         same_text: bool (b, b). Pairs off the diagonal with equal captions are no negatives
             (the caption is true of the other image as well) and are left out.
     """
     eye = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
     logits = logits.masked_fill(same_text & ~eye, -torch.inf)
     target = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    of_image = logits.T if wrong is None else torch.cat([logits.T, wrong], 1)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(of_image, target)) / 2
 
 
 def token_patch_similarity(words: Tensor, content: Tensor, patches: Tensor) -> Tensor:
@@ -76,34 +80,40 @@ def content_table(tokenizer: CLIPTokenizer) -> Tensor:
 
 
 def clip_losses(
-    clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor
+    clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor, owner: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(contrastive loss, token-to-patch loss) of a batch: ids (b, k), pixels (b, 3, 128, 128)."""
+    """(contrastive loss, token-to-patch loss) of a batch.
+
+    Args:
+        ids: (b + w, k), the captions of the b images, and behind them w wrong ones.
+        pixels: (b, 3, 128, 128). table: see :func:`content_table`.
+        owner: (w,), of which image each wrong caption is.
+    """
     # Causal attention: nothing after the last end token of the batch can matter.
     end = (ids == clip.config.text_config.eos_token_id).int().argmax(1).max()
-    ids = ids[:, : int(end) + 1]
+    ids, b = ids[:, : int(end) + 1], len(pixels)
     text = clip.text_model(input_ids=ids)
     vision = clip.vision_model(pixel_values=pixels)
-    words = clip.text_projection(text.last_hidden_state)  # (b, k, c)
+    words = clip.text_projection(text.last_hidden_state[:b])  # (b, k, c)
     patches = embed_patches(clip, vision)  # (b, p, c)
     texts = clip.text_projection(text.pooler_output)
     images = clip.visual_projection(vision.pooler_output)
-    same = (ids[:, None] == ids[None]).all(-1)
+    true = ids[:b]
+    same = (true[:, None] == true[None]).all(-1)
     # Cosines times 100 want more than bf16's 3 digits.
     with torch.autocast(ids.device.type, enabled=False):
         scale = clip.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        whole = F.normalize(texts.float(), dim=-1) @ F.normalize(images.float(), dim=-1).T  # (b, b)
-        local = token_patch_similarity(words.float(), table[ids], patches.float())  # (b, b)
-        return contrastive_loss(scale * whole, same), contrastive_loss(scale * local, same)
+        whole = F.normalize(texts.float(), dim=-1) @ F.normalize(images.float(), dim=-1).T
+        local = token_patch_similarity(words.float(), table[true], patches.float())  # (b, b)
+        wrong = None
+        if owner is not None:  # each wrong caption stands against its own image alone
+            own = owner[None] == torch.arange(b, device=owner.device)[:, None]  # (b, w)
+            wrong = (scale * whole[b:].T).masked_fill(~own, -torch.inf)
+        contrast = contrastive_loss(scale * whole[:b], same, wrong)
+        return contrast, contrastive_loss(scale * local, same)
 
 
 # ---------------------------------------------------------------- training
-
-
-def tokenize_captions(tokenizer: CLIPTokenizer, captions: list[tuple[str, ...]]) -> list[Tensor]:
-    """Per image its captions' ids, int64 (captions, k)."""
-    flat = encode(tokenizer, [text for said in captions for text in said])
-    return list(flat.split([len(said) for said in captions]))
 
 
 def make_loss(
@@ -114,14 +124,22 @@ def make_loss(
     patch_weight: float,
     device: torch.device | str,
 ) -> LossFn:
-    """A step's loss on ``batch`` images and one of each image's captions, drawn at random."""
+    """A step's loss on ``batch`` images, one caption of each drawn at random, and wrong ones."""
     table = content_table(tokenizer).to(device)
-    ids = tokenize_captions(tokenizer, cache.captions)
 
     def loss_fn(step: int, rng: np.random.Generator):
         chosen = rng.choice(len(cache.images), batch, replace=batch > len(cache.images))
-        text = torch.stack([ids[i][int(rng.integers(len(ids[i])))] for i in chosen]).to(device)
-        whole, local = clip_losses(clip, text, to_pixels(cache.images[chosen], device), table)
+        true, wrong, owner = [], [], []
+        for row, i in enumerate(chosen.tolist()):
+            seed = i * CAPTION_STRIDE + int(rng.integers(len(cache.captions[i])))
+            text, others = wrong_captions(cache.scenes[i], seed, WRONG, rng)
+            true.append(text)
+            wrong += others
+            owner += [row] * len(others)
+        ids = encode(tokenizer, true + wrong).to(device)
+        owners = torch.tensor(owner, device=device)
+        pixels = to_pixels(cache.images[chosen], device)
+        whole, local = clip_losses(clip, ids, pixels, table, owners)
         extras = {"contrastive": whole.detach(), "token_patch": local.detach()}
         return whole + patch_weight * local, extras
 
