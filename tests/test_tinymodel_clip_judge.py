@@ -223,6 +223,43 @@ def test_contrastive_loss_equals_loops_and_skips_equal_captions():
     torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
 
 
+def test_a_wrong_caption_stands_against_its_own_picture_alone():
+    logits = np.random.default_rng(3).normal(size=(3, 3))
+    wrong = np.array([[0.4, -np.inf, 1.2], [-np.inf] * 3, [2.0, 0.1, -np.inf]])  # (images, w)
+    terms = []
+    for i in range(3):
+        terms.append(-logits[i, i] + np.log(np.exp(logits[i]).sum()))
+        terms.append(-logits[i, i] + np.log(np.exp(logits[:, i]).sum() + np.exp(wrong[i]).sum()))
+    found = clip_training.contrastive_loss(
+        torch.tensor(logits), torch.eye(3, dtype=torch.bool), torch.tensor(wrong)
+    )
+    torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
+
+
+def test_wrong_captions_are_wrong_in_what_they_say():
+    """Each differs from the true one in one kind, says that kind, and the scene has it not."""
+    from adb_core.pretraining.misnomers import PHRASES, says, wrong_captions
+    from adb_core.toyworld.grammar import caption, captions
+    from adb_core.toyworld.sampling import sample_scene
+
+    rng, kinds, counts = np.random.default_rng(4), set(), []
+    for k in range(150):
+        scene = sample_scene(rng)
+        text, wrong = wrong_captions(scene, k, 4, rng)
+        assert text == caption(scene, k) and text not in wrong
+        said = {kind for kind in PHRASES if says(text, scene, kind)}
+        for other in wrong:
+            gone = {kind for kind in said if not says(other, scene, kind)}
+            assert gone, (text, other)
+            kinds |= gone
+        counts.append(len(wrong))
+    assert kinds == set(PHRASES) and np.mean(counts) > 2.5 and max(counts) == 4
+    scene = sample_scene(np.random.default_rng(5))
+    true = set(captions(scene))
+    for k in range(30):
+        assert not true & set(wrong_captions(scene, k, 4, rng)[1])
+
+
 def test_content_words(tokenizer):
     table = clip_training.content_table(tokenizer)
     ids = encode(tokenizer, ["a photo of a cat on the beach"])[0]
@@ -244,20 +281,19 @@ def test_image_processor_without_torchvision(data_dir):
 
 
 def test_clip_trains_a_few_steps(tmp_path, tokenizer):
-    class FakeCache:
-        images = _pictures(8)
-        captions = [(f"a photo of a {c}", f"a {c}") for c in CATEGORIES[:8]]
+    from adb_core.pretraining.cache import Renders, build_cache
 
+    cache = build_cache(tmp_path / "cache", Renders(8, 0), workers=1, progress=False)
     how = {
         "place": Place(tmp_path, 0, "cpu"),
         "budget": Budget(steps=3),
         "settings": Fit("clip", lr=1e-3, batch=4),
     }
-    model, _, _ = clip_training.train_clip(FakeCache, **how)
-    again, _, _ = clip_training.train_clip(FakeCache, **how)  # finished: loads
+    model, _, _ = clip_training.train_clip(cache, **how)
+    again, _, _ = clip_training.train_clip(cache, **how)  # finished: loads
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
-    found = clip.retrieval(model, tokenizer, FakeCache.images, [c[0] for c in FakeCache.captions])
+    found = clip.retrieval(model, tokenizer, cache.images, [c[0] for c in cache.captions])
     assert all(0 <= share <= 1 for share in found.values()) and len(found) == 2
 
 
