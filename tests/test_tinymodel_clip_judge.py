@@ -21,7 +21,7 @@ from adb_core.tinymodel.measures import attributes, pointing
 from adb_core.tinymodel.pixels import to_pixels
 from adb_core.tinymodel.tokenizer import MAX_LENGTH, build_tokenizer, encode, learn_merges
 from adb_core.toyworld.grammar import STOP_WORDS, captions, plain_caption, vocabulary
-from adb_core.toyworld.scene import CATEGORIES, LABELS, Instance, Scene
+from adb_core.toyworld.scene import LABELS, Instance, Scene
 
 few = settings(max_examples=40, deadline=None)
 
