@@ -238,6 +238,22 @@ def test_each_step_is_called_before_every_step_and_can_change_latents():
     assert not close(same, other)
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_noise_that_a_sampler_adds_is_the_seeds_own(batch):
+    """Each picture's, whatever the batch: the pictures are what ``generate`` draws."""
+    from diffusers import DPMSolverMultistepScheduler as Solver
+
+    base = tiny_base()
+    with_noise = Solver.from_config(base.scheduler.config, algorithm_type="sde-dpmsolver++")
+    sampling = adb.Sampling(steps=3, scheduler=with_noise, batch=batch)
+    states = text_states(base, CAT).repeat(3)
+    starts = torch.cat([noise(base, seed) for seed in (4, 5, 5)])
+    drawn = draw_states(base, states, starts, sampling, seeds=[4, 5, 6])
+    assert close(drawn[:2], generate(base, CAT, [4, 5], sampling).images)
+    assert not close(drawn[2], drawn[1])  # the same start, other noise on the way
+    assert close(draw_states(base, states, starts, sampling, seeds=[4, 5, 6]), drawn)
+
+
 # ---------------------------------------------------------------- files
 
 

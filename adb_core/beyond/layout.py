@@ -152,7 +152,7 @@ def place_states(
         return latents
 
     every = states.repeat(len(seeds))
-    images = draw_states(model, every, starts, chosen, each_step=pull)
+    images = draw_states(model, every, starts, chosen, pull, seeds)
     batches = [torch.stack(batch, 1).cpu().numpy() for batch in shares if batch]
     none = np.zeros((len(seeds), 0), np.float32)
     return images, np.concatenate(batches) if batches else none

@@ -8,7 +8,7 @@ Axes: b pictures, k tokens, d channels of a text state, c channels of a latent, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ def draw_states(
     latents: Tensor,
     sampling: Sampling = PLAIN,
     each_step: Callable[[Any, int, Tensor], Tensor] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Draw every pair of text states and noise.
 
@@ -70,6 +71,8 @@ def draw_states(
         sampling: steps, guidance, scheduler; ``batch`` pictures at once. Maps are not recorded.
         each_step: (pipeline, number of the step that follows, latents) -> latents, called before
             every step, the first included.
+        seeds: of b pictures, for samplers that add noise in every step: it is then what
+            :func:`adb_core.generate` would add for the seed. None is seed 0 for all.
 
     Returns:
         uint8 (b, h, w, 3).
@@ -79,12 +82,25 @@ def draw_states(
     for start in range(0, len(latents), sampling.batch):
         rows = torch.arange(start, min(start + sampling.batch, len(latents)))
         rows = rows.to(latents.device)
-        parts.append(_draw(model, states.pick(rows), latents[rows], sampling, each_step))
+        of_rows = [0 if seeds is None else int(seeds[k]) for k in rows.tolist()]
+        fresh = [_after_noise(latents[:1], seed) for seed in of_rows]
+        part = (states.pick(rows), latents[rows], fresh)
+        parts.append(_draw(model, part, sampling, each_step))
     return np.concatenate(parts)
 
 
-def _draw(model, states: TextStates, latents: Tensor, sampling: Sampling, each_step) -> np.ndarray:
-    """One batch."""
+def _after_noise(like: Tensor, seed: int) -> torch.Generator:
+    """A seed's generator, where it is when :func:`noise` has been drawn."""
+    generator = torch.Generator().manual_seed(seed)
+    torch.randn(like.shape, generator=generator, dtype=like.dtype)
+    return generator
+
+
+def _draw(
+    model, part: tuple[TextStates, Tensor, list[torch.Generator]], sampling: Sampling, each_step
+) -> np.ndarray:
+    """One batch: its states, its noise, and the generators of the noise to come."""
+    states, latents, fresh = part
     pipeline = scheduled(model.pipeline(), sampling.scheduler)
     call: dict[str, Any] = {"prompt_embeds": states.tokens}
     if states.pooled is not None:
@@ -104,6 +120,7 @@ def _draw(model, states: TextStates, latents: Tensor, sampling: Sampling, each_s
     images = pipeline(
         **call,
         latents=latents,
+        generator=fresh,
         num_inference_steps=sampling.steps,
         guidance_scale=sampling.guidance,
         output_type="np",

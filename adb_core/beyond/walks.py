@@ -109,13 +109,14 @@ def walk(
         )
     sampling = replace(sampling, **changes).of(model)
     states, latents, at = way(model, stops, frames)
+    fresh = [stops[0][1]] * frames  # a sampler's own noise is that of the first stop throughout
     if shared:
         sampling = replace(sampling, batch=frames)
         guided = (sampling.guidance or 1) > 1
         with share_first_frame(model.unet, frames, guided=guided):
-            images = draw_states(model, states, latents, sampling)
+            images = draw_states(model, states, latents, sampling, seeds=fresh)
     else:
-        images = draw_states(model, states, latents, sampling)
+        images = draw_states(model, states, latents, sampling, seeds=fresh)
     named = tuple((fill(prompt, model.subject), int(seed)) for prompt, seed in stops)
     return Walk(images, named, at, shared)
 

@@ -119,7 +119,8 @@ class Canvas(Panel):
     def _without(self, states: Any, key: tuple[int, float]) -> tuple[np.ndarray, np.ndarray]:
         """The picture of a seed without a box, and its map; drawn once."""
         if key not in self._plain:
-            (image,) = draw_states(self.model, states, noise(self.model, key[0]), self.sampling)
+            start = noise(self.model, key[0])
+            (image,) = draw_states(self.model, states, start, self.sampling, seeds=[key[0]])
             self._plain[key] = image, self._map(image)
         return self._plain[key]
 

@@ -1,0 +1,430 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 14 · Responsible use
+#
+# {{badge}}
+#
+# Five pictures are enough to learn somebody, and nobody has to ask them. That is why this page is
+# about practice and not about intentions: whom do the pictures show, what does the model assume
+# when nobody says, what does it keep of the photos, where does the individual turn up unasked, and
+# how can a picture be told from a photograph afterwards? Each question gets a measurement, and each
+# measurement its limits.
+#
+# **You will learn**
+# - to measure what a model assumes, copies and leaks, beside what chance would give;
+# - what metadata, signatures and watermarks can prove, and how each is removed;
+# - to fill in a checklist before you train on anybody.
+#
+# **Prerequisites:** [00](00_start_here.ipynb); [09](09_measuring.ipynb) for intervals.
+#
+# **Measured time:** {{time}}
+
+# %% tags=["bootstrap"]
+
+# %% [markdown]
+# The photos go in at the left, the pictures come out at the right. This page is about both ends.
+
+# %%
+import adb_core as adb
+
+diagram = adb.plots.diagram("picture")
+adb.teaching.show(diagram)
+
+# %% [markdown]
+# ## 1. Whom do the pictures show?
+#
+# `concept.json` beside the photos can answer four questions. Nothing can check the answers; they
+# are shown before a training and go into the model's card, so that whoever gets the model can ask
+# further.
+
+# %%
+import numpy as np
+
+base, judge = adb.load_base("tiny"), adb.load_judge()
+concept = adb.Concept.bundled("pico")
+stated = adb.provenance.Statements.of(concept.info)
+for question in ("shows", "given_by", "license", "consent"):
+    print(f"{question:9} {stated.shown(question)}")
+print("of a folder without them:", adb.provenance.Statements().line())
+
+# %% [markdown]
+# ## 2. What a model assumes
+#
+# A prompt never says everything. What does the model fill in? Here the truth is known: the program
+# that drew the pretraining pictures can be asked how often it drew a place.
+#
+# **Predict.** "A photo of a cat" names no place. Will the places be those of pretraining, or fewer?
+
+# %%
+from collections import Counter
+
+drawn = adb.generate(base, "a photo of a cat", seeds=range(48), batch=24).images
+seen = Counter(judge.read(drawn)["place"])
+rng = np.random.default_rng(0)
+scenes = [adb.teaching.world.sample_scene(rng) for _ in range(4000)]
+told = Counter(s.place or "plain" for s in scenes if (s.category, s.style) == ("cat", "photo"))
+places = sorted(told)
+ours = np.array([seen[p] for p in places]) / len(drawn)
+theirs = np.array([told[p] for p in places]) / sum(told.values())
+print("pictures:", len(drawn), "| places that pretraining drew with cats:", len(places))
+
+
+# %%
+def shares(ours, theirs):
+    """Places of the model's pictures beside those of pretraining."""
+    said = "; ".join(f"{p} {a:.2f} and {b:.2f}" for p, a, b in zip(places, ours, theirs))
+    figure = adb.plots.new_figure(8, 2.6, f"Places of the model and of pretraining: {said}.")
+    ax = adb.plots.style_axes(figure.subplots(), "a photo of a cat: where?", "", "share")
+    at, colours = np.arange(len(places)), adb.plots.OKABE_ITO
+    ax.bar(at - 0.2, ours, 0.4, color=colours["blue"], label="drawn by the model")
+    ax.bar(at + 0.2, theirs, 0.4, color=colours["yellow"], hatch="//", label="in pretraining")
+    ax.set_xticks(at, places)
+    adb.plots.legend(ax)
+    return figure
+
+
+adb.teaching.show(shares(ours, theirs))
+apart = 0.5 * np.abs(ours - theirs).sum()  # total variation: 0 the same, 1 nothing in common
+chance = [0.5 * np.abs(rng.multinomial(48, theirs) / 48 - theirs).sum() for _ in range(2000)]
+adb.teaching.fact("total variation", apart, between=(0, 0.9))
+adb.teaching.fact("by chance, at most", np.quantile(chance, 0.95), between=(0.1, 0.3))
+
+# %% [markdown]
+# **Explain.** The second number is what 48 pictures of an unbiased model would differ by in 95 of
+# 100 cases. Above it, the model does not repeat its training set but sharpens it: guidance pushes
+# towards what goes best with the prompt. In a model of photographs the same arithmetic is about
+# people: who is drawn when a prompt says "a doctor"? There the truth of the training set is seldom
+# known, which is the first thing to ask for.
+#
+# ## 3. What is copied
+#
+# **Predict.** Five photos, seen hundreds of times. Will the model hand one of them back?
+#
+# To call something a copy one needs a scale. Here it is how near two **different** photos of Pico
+# come to each other: the world can draw as many as we like.
+
+# %%
+recipes = ("dreambooth", "attndreambooth")
+models = {name: adb.teaching.trained(base, concept, name) for name in recipes}
+
+# %%
+photos = concept.squares(base.side).astype(float)
+
+
+def nearest(images):
+    """Distance of each picture to its nearest photo: root mean square over pixels."""
+    gaps = (images[:, None].astype(float) - photos[None]) ** 2  # (n, m, h, w, 3)
+    return np.sqrt(gaps.mean((2, 3, 4))).min(1)
+
+
+pictures = {
+    name: adb.generate(model, "a photo of a {}", seeds=range(12)).images
+    for name, model in models.items()
+}
+others = adb.teaching.world.more_photos(concept, 12)
+scale = {"other true photos": nearest(others)} | {n: nearest(p) for n, p in pictures.items()}
+for name, gaps in scale.items():
+    print(f"{name:18} nearest {gaps.min():5.1f}, mean {gaps.mean():5.1f} grey levels")
+
+# %%
+rows = []
+for images in (others, *pictures.values()):
+    gaps = (images[:, None].astype(float) - photos[None]) ** 2
+    k, m = np.unravel_index(gaps.mean((2, 3, 4)).argmin(), gaps.shape[:2])
+    rows.append([images[k], photos[m].astype(np.uint8)])
+adb.teaching.show(
+    adb.plots.image_grid(
+        rows,
+        row_labels=["other true photos", *pictures],
+        column_labels=["picture", "nearest photo"],
+        alt="For other true photos and for two recipes: the picture that is nearest to one of the "
+        "five photos, beside that photo.",
+    )
+)
+
+# %% [markdown]
+# **Explain.** A recipe copies if its pictures are **nearer** to the photos than other true photos
+# of Pico are. With so few steps none has to be. The distance is a blunt tool: it sees a copied
+# background and misses a copied face in another corner. That nothing was found is not proof that
+# nothing is there.
+#
+# ## 4. Where the individual turns up unasked
+#
+# **Predict.** The prompt says "a photo of a cat", without [V]. Whose cat comes?
+
+# %%
+from dataclasses import replace
+
+models["dreambooth_prior"] = adb.teaching.trained(base, concept, "dreambooth_prior")
+mean = judge.identity(concept.squares(base.side)).mean(0)
+
+
+def like_pico(images):
+    return judge.identity(images) @ mean / np.linalg.norm(mean)
+
+
+plain = {"base model": like_pico(drawn[:12])}
+for name, model in models.items():
+    unnamed = replace(base, unet=model.unet)  # the trained U-Net, and no [V] in the prompt
+    plain[name] = like_pico(adb.generate(unnamed, "a photo of a cat", seeds=range(12)).images)
+ends = {name: adb.bootstrap(values) for name, values in plain.items()}
+rows = {name: (end.mean, end.low, end.high) for name, end in ends.items()}
+title = "A photo of a cat, without [V]: how much of Pico is in it?"
+zero = ends["base model"].mean
+adb.teaching.show(adb.plots.forest(rows, title, "identity with Pico", reference=zero))
+
+# %% [markdown]
+# **Explain.** What lies right of the dotted line has leaked: the model has learned that *cats* look
+# like Pico. Prior preservation trains on pictures of other cats as well, and holds the category
+# where it was. Of a person this means: their face in pictures that nobody asked to show them.
+#
+# ## 5. Where a picture comes from
+#
+# Every PNG that this project writes of a generated picture says so. The record is text: whoever has
+# the file can read it, and whoever has the file can take it out.
+
+# %%
+import tempfile
+from pathlib import Path
+
+folder = Path(tempfile.mkdtemp())
+made = adb.generate(models["attndreambooth"], "a photo of a {} on the beach", seeds=[3])
+adb.provenance.save_generated(folder / "pico.png", made.images[0], made.about)
+print("\n".join(adb.provenance.inspect_file(folder / "pico.png").lines()[1:]))
+
+# %% [markdown]
+# **Predict.** Somebody opens the file and saves it again. What is left?
+
+# %%
+from PIL import Image
+
+Image.open(folder / "pico.png").convert("RGB").save(folder / "again.png")
+print(adb.provenance.inspect_file(folder / "again.png").lines()[1])
+
+# %% [markdown]
+# **Explain.** Nothing, and nobody meant any harm: messengers and image editors do the same. Signed
+# metadata (C2PA, `adb generate --sign-test`) add that a change is noticed, not that they stay; and
+# a signature is worth what its certificate is worth, ours nothing, so `adb inspect` calls it
+# untrusted.
+#
+# A **watermark** lies in the pixels. Ours turns the signs of some of JPEG's own coefficients, which
+# a key chooses; about 40 dB away from the picture, where nobody sees it.
+
+# %%
+KEY = "a long secret that only we know"
+marked = adb.provenance.marked(made.images, KEY, made.about)[0]
+difference = 128 + 20.0 * (marked.astype(float) - made.images[0])
+adb.teaching.show(
+    adb.plots.image_grid(
+        [[made.images[0], marked, difference.clip(0, 255).astype(np.uint8)]],
+        column_labels=["drawn", "marked", "difference x 20"],
+        alt="A picture, the same with the mark, which looks alike, and their difference twenty "
+        "times enlarged: a faint pattern in blocks.",
+    )
+)
+error = ((marked.astype(float) - made.images[0]) ** 2).mean()
+adb.teaching.fact("distance, PSNR", 10 * np.log10(255**2 / error), between=(40, 50), unit="dB")
+found = adb.provenance.detect(marked, KEY)
+other = adb.provenance.detect(marked, "another key")
+print("found with the key:", found.is_found, "| with another one:", other.is_found)
+
+# %% [markdown]
+# **Predict.** At which JPEG quality will the mark be lost? Move the slider.
+
+# %%
+import io
+
+
+def as_jpeg(image, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.array(Image.open(buffer))
+
+
+class JpegSlider(adb.widgets.Panel):
+    """The marked picture after JPEG, and what the key still finds."""
+
+    def __init__(self):
+        span = {"min": 5, "max": 95, "step": 5, "value": 75}
+        self.quality = adb.widgets.wide("IntSlider", "JPEG quality", **span)
+        super().__init__([self.quality], "Is the mark still there?")
+        self.watch(self._refresh, self.quality)
+
+    def _refresh(self):
+        image = as_jpeg(marked, self.quality.value)
+        seen = adb.provenance.detect(image, KEY)
+        self.paint(adb.pictures.enlarge(image))
+        self.say(f"quality {self.quality.value}: {'found' if seen.is_found else 'not found'}")
+
+
+jpeg = JpegSlider()
+jpeg.view
+
+# %%
+adb.teaching.show(jpeg.filmstrip(jpeg.quality, [75, 40, 10]))
+for quality in (75, 10):
+    jpeg.quality.value = quality
+    print(jpeg.text)
+
+# %% [markdown]
+# ## 6. Break it
+#
+# A mark that only honest people leave in is a label, not a lock. Two ways to lose it, neither of
+# them clever:
+
+# %%
+mirrored = np.ascontiguousarray(marked[:, ::-1])
+side = base.side
+smaller = np.array(Image.fromarray(marked).resize((3 * side // 4, 3 * side // 4)))
+redrawn = adb.metrics.round_trip(base, marked[None])[0]
+attacks = {"as it is": marked, "mirrored": mirrored, "smaller": smaller, "by the VAE": redrawn}
+for name, image in attacks.items():
+    print(f"{name:20} found: {adb.provenance.detect(image, KEY).is_found}")
+unmarked = [adb.provenance.detect(image, KEY).p_value for image in drawn]
+alarms = sum(p < 1e-5 for p in unmarked)
+adb.teaching.fact("found in pictures without a mark", alarms, between=(0, 0), unit="of 48")
+
+# %% [markdown]
+# **Explain.** So a mark that is found says much (of 10,000 pictures without it, no more than one is
+# taken for marked), and a mark that is not found says **nothing**. `benchmarks/RESULTS.md` has the
+# whole table. No method known today is different in kind; who promises detection of all generated
+# pictures sells something.
+#
+# ## 7. A checklist, filled in
+#
+# For Pico, as an example; for people, every line needs a better answer than these.
+#
+# | question | here |
+# |---|---|
+# | Who is shown, and did they agree to *this* use? | a drawn cat; nobody |
+# | Could they say no later, and what would happen? | delete the model's folder, and what it drew |
+# | What could a stranger do with the model? | draw Pico anywhere; of people, lies |
+# | What does it leak unasked? | section 4, measured with and without prior preservation |
+# | Does it copy? | section 3: compared with other true photos, by a blunt tool |
+# | What says that pictures are generated? | metadata, a mark on request; both removable |
+# | Who gets it, under which terms? | Apache-2.0; no face should be published under it |
+#
+# ## Exercises
+#
+# ### Exercise 1 (easy, 5 minutes): how far apart?
+#
+# `ours` and `theirs` are counts (k,) of the same k words. Return the total variation of their
+# **shares**: half the sum of the absolute differences.
+
+
+# %% tags=["stub"] exercise="14.1"
+def total_variation(ours, theirs):
+    return ...
+
+
+# %% tags=["solution"] exercise="14.1"
+def total_variation(ours, theirs):
+    return 0.5 * np.abs(ours / ours.sum() - theirs / theirs.sum()).sum()
+
+
+# %% tags=["check"] exercise="14.1"
+adb.teaching.check("14.1", total_variation)
+
+# %% [markdown]
+# ### Exercise 2 (medium, 8 minutes): copied, beyond chance
+#
+# `pictures` (n,) and `others` (m,) are distances to the nearest training photo, of generated
+# pictures and of true photos that were not trained on. Return the share of pictures that are nearer
+# than the **nearest** of the others.
+
+
+# %% tags=["stub"] exercise="14.2"
+def copied(pictures, others):
+    return ...
+
+
+# %% tags=["solution"] exercise="14.2"
+def copied(pictures, others):
+    return np.mean(pictures < others.min())
+
+
+# %% tags=["check"] exercise="14.2"
+adb.teaching.check("14.2", copied)
+
+# %% [markdown]
+# ### Exercise 3 (medium, 8 minutes): what a finding is worth
+#
+# Of all pictures a share `marked` carries the mark. The detector finds a share `hits` of those, and
+# a share `alarms` of the others. A picture is found to be marked: how probable is it that it is?
+
+
+# %% tags=["stub"] exercise="14.3"
+def worth(marked, hits, alarms):
+    return ...
+
+
+# %% tags=["solution"] exercise="14.3"
+def worth(marked, hits, alarms):
+    return marked * hits / (marked * hits + (1 - marked) * alarms)
+
+
+# %% tags=["check"] exercise="14.3"
+adb.teaching.check("14.3", worth)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+Question = adb.teaching.Question
+adb.teaching.quiz(
+    Question(
+        "`adb inspect` finds nothing in a picture. What is known?",
+        ("It is a photograph", "Nothing", "Somebody removed the metadata"),
+        "Nothing",
+        "Saving a file again is enough to lose them.",
+    ),
+    Question(
+        "One false alarm in 10,000. Of a million pictures 10 are marked; 110 are found.",
+        ("Nearly all are marked", "About 10 are", "None is"),
+        "About 10 are",
+        "A hundred alarms come from the 999,990 others: how rare the mark is counts as well.",
+    ),
+    Question(
+        "Why is the nearest photo compared with other true photos?",
+        ("To see whether a distance is small", "To train longer", "To remove the background"),
+        "To see whether a distance is small",
+        "Pictures of one individual are near each other without any copying.",
+    ),
+    Question(
+        "What does prior preservation hold back?",
+        ("Copies of photos", "The individual in pictures of its category", "Watermarks"),
+        "The individual in pictures of its category",
+        "Other members of the category are trained on beside the photos.",
+    ),
+    Question(
+        "A signature of the metadata is intact, and untrusted. Then",
+        ("the picture is a fake", "nobody vouches for who signed", "the file was changed"),
+        "nobody vouches for who signed",
+        "Intact says that nothing was changed since; trust comes from the certificate.",
+    ),
+)
+
+# %% [markdown]
+# ## Summary
+#
+# - Assumptions, copies and leaks can be measured, if one says what chance or truth would give.
+# - Metadata are a claim, a signature a claim that cannot be changed unnoticed, a mark a claim that
+#   the key's owner can check. All three can be removed.
+# - Consent is asked for before the training, by a person.
+#
+# **Read next:** Carlini et al., "Extracting training data from diffusion models"
+# ([arXiv 2301.13188](https://arxiv.org/abs/2301.13188)); Cox et al., "Secure spread spectrum
+# watermarking for multimedia" (1997); the [C2PA specification](https://c2pa.org/specifications/).
+# **Next notebook:** this was the last one. Back to [00 Start here](00_start_here.ipynb).
