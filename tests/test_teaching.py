@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
-from math import comb
 from pathlib import Path
 
 import matplotlib.figure
@@ -21,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 import adb_core
 from adb_core import personalization, teaching
 from adb_core.recipes import recipe
-from adb_core.teaching import fact, kept, predict, quiz, trained, workspace
+from adb_core.teaching import fact, kept, predict, questions, quiz, trained, workspace
 from adb_core.teaching.exercises import check, differs, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +39,7 @@ def answer(name: str, number: str, part: str):
     cells = builder.exercises(builder.read(name))[number]
     asked = re.search(rf'check\("{re.escape(number)}", (\w+)\)', cells["check"])
     assert asked, f"the check of {number} does not name its answer"
-    space = {"np": np, "torch": torch, "adb": adb_core, "comb": comb}
+    space = {"np": np, "torch": torch, "adb": adb_core}
     exec(cells[part], space)
     return space[asked[1]]
 
@@ -161,6 +160,14 @@ def test_a_quiz_folds_its_answers_and_escapes_what_it_is_given(monkeypatch):
         teaching.Question("?", ("yes", "no"), "maybe", "")
     with pytest.raises(ValueError, match="at least one"):
         quiz()
+
+
+def test_a_quiz_that_is_kept_with_the_exercises_has_five_questions():
+    asked = questions("10")
+    assert len({question.text for question in asked}) == 5
+    for none in ("99", "00"):
+        with pytest.raises(ValueError, match=f"no quiz of notebook '{none}'"):
+            questions(none)
 
 
 def test_a_shown_figure_carries_its_description(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from studies import concept, pictures
 
+from adb_core.concept import bundled_concepts
 from adb_core.preference.analysis import care, order
 from adb_core.preference.panel import Panel
 from adb_core.preference.study import Design, StudyError
@@ -50,7 +51,8 @@ def test_a_name_that_is_taken_elsewhere_is_refused(folder):
 def test_a_rehearsal_is_simulated_and_its_truth_is_found():
     truth = {"plain": 0.0, "better": 0.7, "best": 1.6}
     done = rehearsal(truth, Panel(25, spread=0.3, seed=1), concept_spread=0.2)
-    assert len(done.study.photos) == 12 and len(done.study.pairs) == 36
+    names = {name for half in bundled_concepts().values() for name in half}
+    assert set(done.study.photos) == names and len(done.study.pairs) == 3 * len(names)
     assert all(v.simulated and v.rater.startswith(SIMULATED) for v in done.votes)
     assert not done.study.folder.exists() and done.truth == truth
     found = order(done.study, done.key, done.votes, "overall")

@@ -22,13 +22,14 @@ def image_grid(
     column_labels: Sequence[str] = (),
     alt: str = "",
     size: float = 1.35,
+    height: float | None = None,
 ) -> Figure:
     """Pictures in rows, with a label at the left of each row and above each column.
 
     Args:
         rows: lists of uint8 (h, w, 3) pictures; None leaves a place empty; rows may differ in
             length.
-        size: inches a picture.
+        size: inches a picture; height: if that is not its width.
 
     Raises:
         ValueError: no picture at all, or more labels than rows or columns.
@@ -43,7 +44,7 @@ def image_grid(
         )
     figure = new_figure(
         size * width + 1.1 * bool(row_labels),
-        size * len(rows) + 0.6 * bool(column_labels),
+        (height or size) * len(rows) + 0.6 * bool(column_labels),
         alt or _grid_alt(row_labels, column_labels),
     )
     axes = figure.subplots(len(rows), width, squeeze=False)

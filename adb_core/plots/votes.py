@@ -90,7 +90,8 @@ def power_curve(share: float, alpha: float = 0.05, wanted: float = 0.8) -> Figur
         f"Chance of a significant result against the number of votes, rising from 0: {said} for a "
         f"chance of {100 * wanted:.0f} %, at alpha {alpha:g}.",
     )  # fmt: skip
-    ax = style_axes(figure.add_subplot(), said, "decided votes", "chance to see it")
+    title = f"{said}\n(alpha {alpha:g}, power {100 * wanted:.0f} %)"
+    ax = style_axes(figure.add_subplot(), title, "decided votes", "chance to see it")
     ax.plot(counts, chances, color=OKABE_ITO["blue"])
     ax.axhline(wanted, color=INK, linestyle=":", linewidth=1.0)
     ax.plot([needed, needed], [0, wanted], color=FAINT, linewidth=1.0)

@@ -8,7 +8,7 @@ from importlib import import_module
 
 _SUBMODULE_OF = {
     "start": "bootstrap", "problems": "bootstrap",
-    "check": "exercises", "verdict": "exercises",
+    "check": "exercises", "questions": "exercises", "verdict": "exercises",
     "OutsideBand": "facts", "fact": "facts",
     "Grid": "grid", "Point": "grid", "load_grid": "grid",
     "trained": "kept", "workspace": "kept",

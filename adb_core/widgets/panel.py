@@ -59,11 +59,11 @@ class Panel:
 
     Attributes:
         view: the widget to display; picture: its ``Image``; line: the ``HTML`` that says what is
-            shown; reads_down: the frames of a filmstrip stand below each other, for pictures with
-            text in them.
+            shown; titled: its pictures are figures that say in words where the controls stand, so
+            that a filmstrip's need no labels, and stand two in a row, large enough to be read.
     """
 
-    reads_down = False
+    titled = False
 
     def __init__(self, controls: Sequence, title: str):
         self.line = ipywidgets.HTML(value="")
@@ -115,9 +115,9 @@ class Panel:
         labels = [f"{control.description}: {value}" for value in values]
         aspect = frames[0].shape[1] / frames[0].shape[0]
         said = "; ".join(lines)
-        if self.reads_down:
-            below = [[frame] for frame in frames]
-            return plots.image_grid(below, row_labels=labels, alt=said, size=2.4)
+        if self.titled:
+            rows = [frames[k : k + 2] for k in range(0, len(frames), 2)]
+            return plots.image_grid(rows, alt=said, size=4.4, height=4.4 / aspect)
         size = min(2.4, 9 / (aspect * len(frames)))
         return plots.image_grid([frames], column_labels=labels, alt=said, size=size)
 

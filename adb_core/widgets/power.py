@@ -17,7 +17,7 @@ class PowerCalculator(Panel):
             for the last part of the line.
     """
 
-    reads_down = True
+    titled = True
 
     def __init__(self, votes: int = 20):
         self.share = wide("IntSlider", "true share, %", min=55, max=95, value=65)

@@ -78,7 +78,8 @@ class PreferencePanel(Panel):
         frames = [ballot_picture(self.session.study, trial) for trial in trials]
         texts = [trial["text"] for trial in trials]
         alt = "Ballots: photos of the concept above two pictures to compare. " + "; ".join(texts)
-        return plots.image_grid([frames], column_labels=texts, alt=alt, size=2.4)
+        height = 2.4 * max(frame.shape[0] / frame.shape[1] for frame in frames)
+        return plots.image_grid([frames], column_labels=texts, alt=alt, size=2.4, height=height)
 
     def vote(self) -> None:
         """Store the answers and show the next two pictures; what Next does."""

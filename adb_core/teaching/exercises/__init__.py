@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from ..quizzes import Question
+
 # what a check says to an untouched stub
 DOTS = "the three dots are still there: return your result instead"
 
@@ -30,6 +32,18 @@ def verdict(name: str, answer) -> str | None:
         return test(answer)
     except Exception as error:  # whatever the learner's code raises is an answer to be explained
         return f"it raised {type(error).__name__}: {error}"
+
+
+def questions(notebook: str) -> tuple[Question, ...]:
+    """The quiz of a notebook ("10"), kept here so that a page does not show its answers as code.
+
+    Raises:
+        ValueError: that notebook has none here.
+    """
+    try:
+        return import_module(f"{__name__}.nb{notebook}").QUIZ
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"there is no quiz of notebook {notebook!r}") from error
 
 
 def check(name: str, answer) -> None:

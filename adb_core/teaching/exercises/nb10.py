@@ -1,11 +1,45 @@
-"""Checks of notebook 10."""
+"""Checks of notebook 10, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ...preference.exact import exact_test, power, probabilities
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "A study reports 65 % of 20 votes. What is known?",
+        ("One recipe is better", "The true share lies between 41 and 85 %", "Nothing at all"),
+        "The true share lies between 41 and 85 %",
+        "The exact interval of 13 of 20 at 95 %; it contains 50 %.",
+    ),
+    Question(
+        "Why is each pair's first picture on the left for half of the pairs?",
+        ("It looks better", "Some people press left more often", "The key needs it"),
+        "Some people press left more often",
+        "A habit then helps both recipes alike.",
+    ),
+    Question(
+        "Two raters agree about a picture in 68 % of pairs. What does that say of their care?",
+        ("They are careless", "Nothing: 80 % for one picture gives as much", "They are careful"),
+        "Nothing: 80 % for one picture gives as much",
+        "0.8 x 0.8 + 0.2 x 0.2 = 0.68; care is measured by repeats and equal pictures.",
+    ),
+    Question(
+        "400 raters judged 3 concepts. What narrows the honest interval most?",
+        ("400 more raters", "More votes of each rater", "More concepts"),
+        "More concepts",
+        "The concepts are the smaller sample, and their variance is not divided by the raters.",
+    ),
+    Question(
+        "You count votes after every rater and stop when p is below 0.05. What is wrong?",
+        ("Nothing", "Equal recipes get there as well, in time", "The interval gets too wide"),
+        "Equal recipes get there as well, in time",
+        "Every look is another chance of a false alarm; the number is planned before.",
+    ),
+)
 
 
 def check_1(consistent) -> str | None:
