@@ -199,9 +199,13 @@ def check_configurations(name: str, found: Configurations) -> None:
     """
     takes, gives = found.unet.get("in_channels", 4), found.vae.get("latent_channels", 4)
     if takes != gives:
-        raise BaseModelError(
-            f"{name}: its U-Net takes {takes} channels, its latents have {gives}: "
+        cure = (
             "models for inpainting cannot be personalized, give one for text to image"
+            if takes > gives
+            else "unet/config.json is damaged, or another model's"
+        )
+        raise BaseModelError(
+            f"{name}: its U-Net takes {takes} channels, its latents have {gives}: {cure}"
         )
     noise = str(found.scheduler.get("_class_name", ""))
     if noise.startswith(("EDM", "FlowMatch")):

@@ -286,6 +286,8 @@ adb.teaching.check("00.2", identity_scores)
 # | [08 the regulariser][08] | two numbers of a map, pulled towards two others |
 # | [09 measuring][09] | does it work, and how would you know? |
 # | [10 would people prefer it?][10] | what votes say, and how many it takes |
+# | [13 beyond still images][13] | walks, boxes and sheets, without training |
+# | [14 responsible use][14] | what it assumes, copies and leaks |
 #
 # [01]: 01_latent_diffusion_by_hand.ipynb
 # [02]: 02_seeing_cross_attention.ipynb
@@ -297,6 +299,8 @@ adb.teaching.check("00.2", identity_scores)
 # [08]: 08_the_regularizer.ipynb
 # [09]: 09_measuring.ipynb
 # [10]: 10_user_study.ipynb
+# [13]: 13_beyond_still_images.ipynb
+# [14]: 14_responsible_use.ipynb
 #
 # ## JupyterLab, Colab, and your own pictures
 #
