@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from ..toyworld import render as drawing
 from ..concept import Concept
+from ..toyworld import render as drawing
 from ..toyworld.sampling import sample_pose, sample_scene
 from ..toyworld.scene import COLORS, Instance, Scene, instance_from_dict, mix
 
