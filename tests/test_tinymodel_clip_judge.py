@@ -236,6 +236,16 @@ def test_a_wrong_caption_stands_against_its_own_picture_alone():
     torch.testing.assert_close(found, torch.tensor(np.mean(terms)))
 
 
+def test_states_that_do_not_name_their_words_cost():
+    words = clip_training.Words(5, 8)
+    ids = torch.tensor([0, 3, 4, 3])
+    own = words.directions.detach()[ids]
+    right = words(7 * own, ids)  # a state's length does not matter, its direction does
+    torch.testing.assert_close(words(own, ids), right)
+    assert right < 0.1 < words(own[[1, 0, 3, 2]], ids)
+    assert words(torch.ones(4, 8), ids) > 1  # one state for all
+
+
 def test_wrong_captions_are_wrong_in_what_they_say():
     """Each differs from the true one in one kind, says that kind, and the scene has it not."""
     from adb_core.pretraining.misnomers import PHRASES, says, wrong_captions

@@ -6,6 +6,10 @@ FILIP, Yao et al. 2021). With the first alone a causal text tower lets every wor
 carry its whole prefix and every word's attention map lands on the subject; the second makes
 word states local. No mask is used anywhere: locality has to emerge.
 
+A third loss keeps words apart: each state has to name its own word. Contrast rewards only what the
+vision tower sees already, and it sees stripes late; till then "striped" and "spotted" have one
+state, and a U-Net that reads it cannot learn either.
+
 Axes: b batch, n content words of the whole batch, k tokens, p patches, c channels.
 """
 
@@ -16,12 +20,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..tinymodel.clip import build_clip, build_image_processor, embed_patches
 from ..tinymodel.pixels import to_pixels
-from ..tinymodel.tokenizer import build_tokenizer, encode
+from ..tinymodel.tokenizer import TEXT_WIDTH, build_tokenizer, encode
 from ..toyworld.grammar import STOP_WORDS
 from .cache import CAPTION_STRIDE, Cache
 from .fit import LossFn, fit
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 FIT = Fit("clip", lr=1e-3, muon_lr=1e-2, batch=128, warmup=50, weight_decay=0.05, ema=0.995)
 PATCH_WEIGHT = 0.3  # of the token-to-patch loss: the dial of locality, see the model card
+WORD_WEIGHT, WORD_SCALE = 0.2, 16.0  # of the loss that keeps words apart, and of its cosines
 WRONG = 4  # captions of each picture that are wrong in one thing
 MAX_LOGIT_SCALE = float(np.log(100.0))  # as CLIP
 
@@ -79,14 +84,31 @@ def content_table(tokenizer: CLIPTokenizer) -> Tensor:
     return table
 
 
+class Words(nn.Module):
+    """Which word a state stands at, by the nearest of one direction for each word.
+
+    It is thrown away after training. Cosines, for a plain linear layer could read differences that
+    are too small to matter to anybody else.
+    """
+
+    def __init__(self, vocabulary: int, width: int = TEXT_WIDTH):
+        super().__init__()
+        self.directions = nn.Parameter(torch.randn(vocabulary, width))
+
+    def forward(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Mean cross-entropy of the words at states (n, c); ids (n,)."""
+        cosine = F.normalize(states.float(), dim=-1) @ F.normalize(self.directions, dim=-1).T
+        return F.cross_entropy(WORD_SCALE * cosine, ids)
+
+
 def clip_losses(
-    clip: CLIPModel, ids: Tensor, pixels: Tensor, table: Tensor, owner: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """(contrastive loss, token-to-patch loss) of a batch.
+    clip: CLIPModel, words: Words, ids: Tensor, pixels: Tensor, table: Tensor, owner: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(contrastive loss, token-to-patch loss, loss of words) of a batch.
 
     Args:
         ids: (b + w, k), the captions of the b images, and behind them w wrong ones.
-        pixels: (b, 3, 128, 128). table: see :func:`content_table`.
+        words: see :class:`Words`; pixels: (b, 3, 128, 128). table: see :func:`content_table`.
         owner: (w,), of which image each wrong caption is.
     """
     # Causal attention: nothing after the last end token of the batch can matter.
@@ -94,23 +116,24 @@ def clip_losses(
     ids, b = ids[:, : int(end) + 1], len(pixels)
     text = clip.text_model(input_ids=ids)
     vision = clip.vision_model(pixel_values=pixels)
-    words = clip.text_projection(text.last_hidden_state[:b])  # (b, k, c)
+    states, true = text.last_hidden_state[:b], ids[:b]
+    projected = clip.text_projection(states)  # (b, k, c)
     patches = embed_patches(clip, vision)  # (b, p, c)
     texts = clip.text_projection(text.pooler_output)
     images = clip.visual_projection(vision.pooler_output)
-    true = ids[:b]
     same = (true[:, None] == true[None]).all(-1)
     # Cosines times 100 want more than bf16's 3 digits.
     with torch.autocast(ids.device.type, enabled=False):
         scale = clip.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
         whole = F.normalize(texts.float(), dim=-1) @ F.normalize(images.float(), dim=-1).T
-        local = token_patch_similarity(words.float(), table[true], patches.float())  # (b, b)
-        wrong = None
-        if owner is not None:  # each wrong caption stands against its own image alone
-            own = owner[None] == torch.arange(b, device=owner.device)[:, None]  # (b, w)
-            wrong = (scale * whole[b:].T).masked_fill(~own, -torch.inf)
+        content = table[true]  # (b, k)
+        local = token_patch_similarity(projected.float(), content, patches.float())  # (b, b)
+        # Each wrong caption stands against its own image alone.
+        own = owner[None] == torch.arange(b, device=owner.device)[:, None]  # (b, w)
+        wrong = (scale * whole[b:].T).masked_fill(~own, -torch.inf)
         contrast = contrastive_loss(scale * whole[:b], same, wrong)
-        return contrast, contrastive_loss(scale * local, same)
+        named = words(states[content], true[content])
+        return contrast, contrastive_loss(scale * local, same), named
 
 
 # ---------------------------------------------------------------- training
@@ -118,14 +141,14 @@ def clip_losses(
 
 def make_loss(
     clip: CLIPModel,
+    words: Words,
     tokenizer: CLIPTokenizer,
     cache: Cache,
     batch: int,
     patch_weight: float,
-    device: torch.device | str,
 ) -> LossFn:
     """A step's loss on ``batch`` images, one caption of each drawn at random, and wrong ones."""
-    table = content_table(tokenizer).to(device)
+    table = content_table(tokenizer)
 
     def loss_fn(step: int, rng: np.random.Generator):
         chosen = rng.choice(len(cache.images), batch, replace=batch > len(cache.images))
@@ -136,12 +159,15 @@ def make_loss(
             true.append(text)
             wrong += others
             owner += [row] * len(others)
+        device = clip.device
         ids = encode(tokenizer, true + wrong).to(device)
         owners = torch.tensor(owner, device=device)
         pixels = to_pixels(cache.images[chosen], device)
-        whole, local = clip_losses(clip, ids, pixels, table, owners)
-        extras = {"contrastive": whole.detach(), "token_patch": local.detach()}
-        return whole + patch_weight * local, extras
+        losses = clip_losses(clip, words, ids, pixels, table.to(device), owners)
+        whole, local, named = losses
+        names = ("contrastive", "token_patch", "words")
+        extras = {name: loss.detach() for name, loss in zip(names, losses, strict=True)}
+        return whole + patch_weight * local + WORD_WEIGHT * named, extras
 
     return loss_fn
 
@@ -167,10 +193,11 @@ def train_clip(
     if start is not None:
         clip.load_state_dict(type(clip).from_pretrained(start, use_safetensors=True).state_dict())
     settings = warm(settings, start)
-    loss_fn = make_loss(clip, tokenizer, cache, settings.batch, patch_weight, place.device)
+    words = Words(len(tokenizer))
+    loss_fn = make_loss(clip, words, tokenizer, cache, settings.batch, patch_weight)
     if torch.device(place.device).type == "cpu":
         # For 65 tokens the fused kernel's backward is the slower one by far.
         clip.set_attn_implementation("eager")
-    fit(settings, {"clip": clip}, loss_fn, place=place, budget=budget)
+    fit(settings, {"clip": clip, "words": words}, loss_fn, place=place, budget=budget)
     clip.set_attn_implementation("sdpa")
     return clip.eval(), tokenizer, build_image_processor()
