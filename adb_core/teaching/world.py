@@ -9,11 +9,13 @@ import numpy as np
 
 from ..concept import Concept
 from ..toyworld import render as drawing
+from ..toyworld.grammar import caption
 from ..toyworld.sampling import sample_pose, sample_scene
 from ..toyworld.scene import COLORS, Instance, Scene, instance_from_dict, mix
 
 __all__ = [
     "Scene",
+    "caption",
     "individual",
     "more_photos",
     "render",
