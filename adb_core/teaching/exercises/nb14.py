@@ -12,13 +12,13 @@ def check_1(total_variation) -> str | None:
     got = total_variation(ours, theirs)
     if got is not None and got is not ...:
         for sentence, value in {
-            "those are differences of counts: divide each by its sum first": 0.5 * 36,
-            "that is twice as much: two lists without a word in common should be 1 apart": 1.2,
+            "those are differences of counts: divide each by its sum first": 17.0,
+            "that is twice as much: two lists without a word in common should be 1 apart": 1.1,
             "signs cancel: take absolute differences": 0.0,
         }.items():
             if differs(got, value) is None:
                 return sentence
-    return differs(got, 0.6, "the total variation")
+    return differs(got, 0.55, "the total variation")
 
 
 def check_2(copied) -> str | None:
@@ -36,7 +36,7 @@ def check_2(copied) -> str | None:
 
 
 def check_3(worth) -> str | None:
-    for marked, hits, alarms in ((1e-5, 1.0, 1e-4), (0.5, 0.9, 0.1), (0.2, 0.6, 0.0)):
+    for marked, hits, alarms in ((1e-5, 1.0, 1e-4), (0.5, 0.8, 0.1), (0.2, 0.6, 0.0)):
         got = worth(marked, hits, alarms)
         if got is not None and got is not ... and differs(got, hits) is None and alarms:
             return "that is how many of the marked ones are found: most pictures are not marked"
