@@ -93,7 +93,8 @@ def share_inside(maps: Tensor, box: Box) -> Tensor:
     """Share of each map's mass that lies in a box, (...,) in [0, 1], of maps (..., y, x)."""
     import torch
 
-    inside = torch.from_numpy(box.cover(maps.shape[-2:])).to(maps)
+    rows, columns = maps.shape[-2:]
+    inside = torch.from_numpy(box.cover((rows, columns))).to(maps)
     return (maps * inside).sum((-2, -1)) / maps.sum((-2, -1)).clamp_min(1e-12)
 
 

@@ -133,8 +133,8 @@ def way(
     for k in range(len(stops) - 1):
         share = (at - leg)[leg == k].float()  # (frames of this leg,)
         states.append(mixed(read[k], read[k + 1], share))
-        ends = [start.expand(len(share), -1, -1, -1) for start in starts[k : k + 2]]
-        latents.append(slerp(*ends, share.to(ends[0].device)))
+        one, other = (start.expand(len(share), -1, -1, -1) for start in starts[k : k + 2])
+        latents.append(slerp(one, other, share.to(one.device)))
     return joined(states), torch.cat(latents), at.numpy()
 
 
