@@ -56,6 +56,11 @@ def test_all_weights_together_are_small_half_precision_and_no_pickle():
             assert kinds <= {"F16", "I64"}, (path, kinds)
 
 
+def test_no_configuration_says_where_its_part_was_read_from():
+    configs = [p for p in data_dir().rglob("*.json") if p.is_file()]
+    assert configs and not [p for p in configs if "_name_or_path" in p.read_text()]
+
+
 def test_plain_diffusers_runs_it_without_our_code(tmp_path):
     code = f"""
 import sys

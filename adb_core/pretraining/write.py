@@ -85,6 +85,8 @@ def _save_pipeline(folder: Path, trained: Trained) -> None:
     pipeline = build_pipeline(*halves, trained.clip[1], _half(trained.unet))
     pipeline.save_pretrained(folder, safe_serialization=True)
     _load_in_float32(folder / "text_encoder")
+    for path in folder.glob("*/config.json"):
+        _forget_origin(path)
 
 
 def _save_clip(folder: Path, trained: Trained) -> None:
@@ -93,6 +95,13 @@ def _save_clip(folder: Path, trained: Trained) -> None:
     _load_in_float32(folder)
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
+
+
+def _forget_origin(path: Path) -> None:
+    """diffusers notes the folder that a part was read from, which is nobody else's business."""
+    said = json.loads(path.read_text())
+    if said.pop("_name_or_path", None) is not None:
+        atomic_write_json(path, said)
 
 
 def _load_in_float32(folder: Path) -> None:
