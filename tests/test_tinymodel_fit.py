@@ -357,6 +357,16 @@ def test_atomic_write_leaves_the_old_text_when_the_disk_is_full(tmp_path, monkey
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_written_configuration_forgets_where_its_part_was_read_from(tmp_path):
+    from adb_core.pretraining.write import _forget_origin
+
+    for said in ({"_name_or_path": "/somewhere/unet", "act_fn": "silu"}, {"act_fn": "silu"}):
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(said))
+        _forget_origin(path)
+        assert json.loads(path.read_text()) == {"act_fn": "silu"}
+
+
 def test_folder_is_swapped_whole(tmp_path):
     target, staging = tmp_path / "data" / "model", tmp_path / "run"
     for text in ("one", "two"):
