@@ -1,10 +1,44 @@
-"""Checks of notebook 14."""
+"""Checks of notebook 14, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "`adb inspect` finds nothing in a picture. What is known?",
+        ("It is a photograph", "Nothing", "Somebody removed the metadata"),
+        "Nothing",
+        "Saving a file again is enough to lose them.",
+    ),
+    Question(
+        "One false alarm in 10,000. Of a million pictures 10 are marked; 110 are found.",
+        ("Nearly all are marked", "About 10 are", "None is"),
+        "About 10 are",
+        "A hundred alarms come from the 999,990 others: how rare the mark is counts as well.",
+    ),
+    Question(
+        "Why is the nearest photo compared with other true photos?",
+        ("To see whether a distance is small", "To train longer", "To remove the background"),
+        "To see whether a distance is small",
+        "Pictures of one individual are near each other without any copying.",
+    ),
+    Question(
+        "What does prior preservation hold back?",
+        ("Copies of photos", "The individual in pictures of its category", "Watermarks"),
+        "The individual in pictures of its category",
+        "Other members of the category are trained on beside the photos.",
+    ),
+    Question(
+        "A signature of the metadata is intact, and untrusted. Then",
+        ("the picture is a fake", "nobody vouches for who signed", "the file was changed"),
+        "nobody vouches for who signed",
+        "Intact says that nothing was changed since; trust comes from the certificate.",
+    ),
+)
 
 
 def check_1(total_variation) -> str | None:
