@@ -46,7 +46,7 @@ RAIL, RAIL2 = "creativeml-openrail-m", "openrail++"
 #     prediction      pixels steps guidance  fallback
 MODELS: tuple[Model, ...] = (
     Model("tiny",            None,     None,                                       "apache-2.0",
-          "v_prediction", 64,  25, 3.0),
+          "v_prediction", 128, 25, 3.0),
     Model("sd15",            SD15,     "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", RAIL,
           "epsilon",     512,  50, 7.5, "sd-legacy/stable-diffusion-v1-5"),
     Model("sd21",            SD21,     "4e63672c03103b6c636b8fb4119ba982469b2955", RAIL2,

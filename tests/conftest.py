@@ -11,30 +11,6 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks the real hub for anything
 
 ROOT = Path(__file__).resolve().parent.parent
-# The weights, judge, concepts and prompts of the world that is drawn now; laid out as data/.
-NEXT = ROOT / "data/next"
-
-
-def _next(*parts: str) -> Path:
-    """``data/next``; skips where one of its parts is not there yet."""
-    for part in parts:
-        if not (NEXT / part).exists():
-            pytest.skip(f"data/next/{part} is not there yet")
-    return NEXT
-
-
-@pytest.fixture(scope="session")
-def next_folder():
-    """``data/next`` with its model, once that is measured: its card is written last."""
-    return _next("tiny-sd/unet", "tiny-sd/README.md", "tiny-clip", "judge")
-
-
-@pytest.fixture
-def next_data(monkeypatch):
-    """``data/next`` as the bundled data, without its model: who judges, and what is judged."""
-    folder = _next("concepts", "prompts", "tiny-clip", "judge")
-    monkeypatch.setenv("ADB_DATA", str(folder))
-    return folder
 
 
 def _no_gpu() -> bool:

@@ -60,7 +60,7 @@ def test_what_has_no_truth_is_refused_in_one_line(tmp_path):
         ceiling(stranger, ASKS, [0])
 
 
-def test_the_true_pictures_of_the_next_world_score_near_one(next_data):
+def test_true_pictures_score_near_one():
     """Every prompt of the hardest set, one concept of each half; text is what was asked for."""
     judge = load_judge()
     asks = [

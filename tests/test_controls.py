@@ -1,7 +1,6 @@
 """Controls with the judge and CLIP: what is right scores high, what is wrong by chance.
 
-Drawn pictures with known truth stand in for generations. The judge and CLIP are those of the world
-that is drawn now (conftest's ``next_data``).
+Drawn pictures with known truth stand in for generations.
 """
 
 import json
@@ -28,11 +27,9 @@ from adb_core.toyworld.truth import true_picture
 
 VIEWS = 4  # drawn pictures of each concept for identity
 
-pytestmark = pytest.mark.usefixtures("next_data")
-
 
 @pytest.fixture
-def names(next_data) -> list[str]:
+def names() -> list[str]:
     return [name for half in ("tuning", "held_out") for name in bundled_concepts()[half]]
 
 

@@ -42,7 +42,7 @@ def test_the_bundled_model_is_what_the_table_says():
 @pytest.mark.parametrize(
     "name, side, expected",
     [
-        ("tiny", 64, (25, 3.0)),
+        ("tiny", 128, (25, 3.0)),
         ("sd21", 512, (50, 7.5)),
         ("nota-ai/bk-sdm-v2-tiny", 512, (50, 7.5)),
         ("a/folder/of/a/toy", 64, (25, 3.0)),

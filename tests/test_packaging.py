@@ -38,7 +38,7 @@ CONSTRAINT_LINES = [
 # nobody trusts without a real certificate; av is one of 36 MB for MP4 alone, where GIF and WebP
 # need nothing
 NOT_BY_MAKE = {"c2pa", "gpu", "mp4"}
-JUNK = {"next", ".DS_Store", "__pycache__", ".ipynb_checkpoints"}
+JUNK = {".DS_Store", "__pycache__", ".ipynb_checkpoints"}
 
 PLATFORMS = [
     {

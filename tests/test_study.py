@@ -256,7 +256,7 @@ def test_a_preset_is_one_of_the_moments():
         assert len(marks) >= 8 and marks[-1] == round(1.5 * recipe(name).steps)
 
 
-def test_the_quick_edition_draws_about_three_hundred_true_pictures(next_data):
+def test_the_quick_edition_draws_about_three_hundred_true_pictures():
     asked = {"recipes": (), "concepts": (), "seeds": (), "rates": ()}
     plan = edition(True, "held_out", (), None, 8, asked)
     true = len(plan.concepts) * len(plan.prompts) * (plan.truth + 1)  # and the wrong concept's
@@ -264,7 +264,7 @@ def test_the_quick_edition_draws_about_three_hundred_true_pictures(next_data):
     assert {len(a) - 1 for a in plan.asks} == {0, 1, 2, 3, 4, 5} and set(plan.seeds) == {0}
 
 
-def test_prompt_sets_are_thinned_and_sorted(next_data):
+def test_prompt_sets_are_thinned_and_sorted():
     entries = prompt_entries(2)
     assert len(entries) == 12
     assert [len(e["asks"]) for e in entries] == sorted(len(e["asks"]) for e in entries)

@@ -100,7 +100,7 @@ def compared(concept, judge, images, asks, drawn_asks=None, clip=None) -> Compar
 
 
 @pytest.fixture
-def judge(next_data):
+def judge():
     return load_judge()
 
 

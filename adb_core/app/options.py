@@ -148,7 +148,7 @@ PromptSet = Annotated[
     str | None,
     option(
         "--prompt-set",
-        "Draw these prompts on the way, into OUT/previews: a bundled set, as complex, or a text "
+        "Draw these prompts on the way, into OUT/previews: a bundled set, as complexity_4, or a text "
         "file with one prompt a line, each with one {}.",
     ),
 ]

@@ -3,13 +3,11 @@
 Pictures have the size of the bundled model's.
 """
 
-from functools import partial
-
 import numpy as np
 
 from ..concept import Concept
-from ..toyworld import render as drawing
 from ..toyworld.grammar import caption
+from ..toyworld.render import render, render_image
 from ..toyworld.sampling import sample_pose, sample_scene
 from ..toyworld.scene import COLORS, Instance, Scene, instance_from_dict, mix
 
@@ -26,10 +24,6 @@ __all__ = [
 
 ELSEWHERE = 50_000_000  # render seeds that no concept's photos, training cache or test uses
 
-SIZE = 64  # pixels of the bundled model's pictures
-
-render = partial(drawing.render, size=SIZE)
-render_image = partial(drawing.render_image, size=SIZE)
 
 
 def individual(color: str, rng: np.random.Generator) -> Instance:

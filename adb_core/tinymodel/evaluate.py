@@ -81,7 +81,7 @@ def evaluate(
         "rows": [{**asdict(row), "passed": row.passed} for row in rows],
         "guidance": guidance,
         "steps": STEPS,
-        "sampler": "the folder's own sampler (DDPM)",
+        "sampler": "the folder's own (DPM-Solver++ with fresh noise)",
         "seed": seed,
         "device": device,
         "counts": asdict(counts),

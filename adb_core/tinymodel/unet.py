@@ -8,7 +8,7 @@ from .tokenizer import TEXT_WIDTH
 from .vae import LATENT_CHANNELS
 
 if TYPE_CHECKING:
-    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 
 WIDTHS = (96, 160, 192)  # channels at 16x16, 8x8 and 4x4
 
@@ -53,4 +53,17 @@ def build_scheduler() -> DDPMScheduler:
         steps_offset=1,
         timestep_spacing="trailing",
         rescale_betas_zero_snr=False,
+    )
+
+
+def build_sampler() -> DPMSolverMultistepScheduler:
+    """How pictures are drawn: DPM-Solver++ with fresh noise in every step (Lu et al. 2022).
+
+    Without it this U-Net leaves stray lines in pictures, at 100 steps as at 25; fresh noise gives
+    later steps the chance to mend what earlier ones got wrong, at the same cost.
+    """
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler.from_config(
+        build_scheduler().config, algorithm_type="sde-dpmsolver++"
     )

@@ -87,7 +87,7 @@ def _drawn(
     from ...system.paths import data_path
 
     if not prompts:
-        said = json.loads(data_path("prompts", "complex.json").read_text(encoding="utf-8"))
+        said = json.loads(data_path("prompts", "complexity_4.json").read_text(encoding="utf-8"))
         prompts = [entry["prompt"] for entry in said["prompts"]]
     say: Callable[[str], None] = typer.echo
     sampling = {"steps": how[0], "guidance": how[1], "progress": progress}

@@ -17,15 +17,8 @@ from ...records import StepRecord, by_stage, last_tenth
 from ...result import Result
 from ...system.paths import data_path
 
-# From simple to complex: two prompts of each bundled set.
-PROMPTS = (
-    ("simple", 0),
-    ("simple", 1),
-    ("compositional", 0),
-    ("compositional", 6),
-    ("complex", 0),
-    ("complex", 1),
-)
+# From simple to complex: the first prompt of each bundled set.
+PROMPTS = tuple((f"complexity_{count}", 0) for count in range(6))
 DRIFT_POINTS = 20  # records a stage: enough for a smooth line
 
 
