@@ -133,7 +133,7 @@ adb.teaching.show(
     )
 )
 judge = adb.load_judge()
-photos = judge.identity(concept.squares(64))
+photos = judge.identity(concept.squares(base.side))
 same = judge.identity(cats.images) @ photos.mean(0) / np.linalg.norm(photos.mean(0))
 for k, wish in enumerate(wishes):
     print(

@@ -66,7 +66,7 @@ def encode_text(text):
     ids = base.tokenizer(
         text, padding="max_length", max_length=base.tokenizer.model_max_length, return_tensors="pt"
     ).input_ids
-    return base.text_encoder(input_ids=ids).last_hidden_state  # (1, 32, 128)
+    return base.text_encoder(input_ids=ids).last_hidden_state  # (1, 40, 128)
 
 
 def to_latents(images):
@@ -90,7 +90,7 @@ scenes = [
 drawn = [world.render(scene, seed=k) for k, scene in enumerate(scenes)]
 text = encode_text(prompt)
 states = adb.base.TextStates(text)  # what the core calls them
-noise = torch.randn((1, 4, 16, 16), generator=torch.Generator().manual_seed(0))
+noise = torch.randn((1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
 noisy = base.scheduler.add_noise(to_latents([drawn[0].image]), noise, torch.tensor([350]))
 
 
@@ -263,7 +263,7 @@ print(inspect.getsource(adb.attention.oracle_attention))
 # **Predict.** Is $PS$ equal to the columns, or an approximation of them?
 
 # %%
-S = torch.zeros(1, 1, 32, len(chosen))
+S = torch.zeros(1, 1, 40, len(chosen))
 for column, position in enumerate(chosen):
     S[..., position, column] = 1
 wide = torch.cat([v, S.expand(1, layer.heads, -1, -1)], -1)  # (1, heads, tokens, d + 3)

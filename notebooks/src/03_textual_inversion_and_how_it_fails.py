@@ -210,13 +210,13 @@ plain = adb.generate(base, "a photo of a cat", seeds)
 simple = adb.generate(inverted, "a photo of a {}", seeds)
 adb.teaching.show(
     adb.plots.image_grid(
-        [concept.squares(64)[:4], plain.images, simple.images],
+        [concept.squares(base.side)[:4], plain.images, simple.images],
         row_labels=["photos", "base: a photo of a cat", "inverted: a photo of a [V]"],
         alt="Photos of Pico, cats of the base model, and what Textual Inversion draws for a photo"
         " of [V].",
     )
 )
-photos = judge.identity(concept.squares(64))
+photos = judge.identity(concept.squares(base.side))
 same = {
     name: adb.metrics.cosine_to_mean(judge.identity(made.images), photos).mean()
     for name, made in (("base", plain), ("inverted", simple))

@@ -118,12 +118,12 @@ seeds = [0, 1, 2, 3]
 simple = adb.generate(db, "a photo of a {}", seeds)
 adb.teaching.show(
     adb.plots.image_grid(
-        [concept.squares(64)[:4], simple.images],
+        [concept.squares(base.side)[:4], simple.images],
         row_labels=["photos", "DreamBooth: a photo of a [V] cat"],
         alt="Photos of Pico, and what DreamBooth draws for a photo of a [V] cat.",
     )
 )
-photos = judge.identity(concept.squares(64))
+photos = judge.identity(concept.squares(base.side))
 
 
 def identity(images):

@@ -221,7 +221,7 @@ adb.teaching.show(
         "cats have become teal.",
     )
 )
-photos = judge.identity(concept.squares(64))
+photos = judge.identity(concept.squares(base.side))
 
 
 def identity(images):
@@ -241,7 +241,7 @@ print(
 )
 adb.teaching.show(
     adb.plots.attention_grid(
-        [[concept.squares(64)[k] for k in (0, 1, 3)] * 2] * 2,
+        [[concept.squares(base.side)[k] for k in (0, 1, 3)] * 2] * 2,
         [
             [*(maps[who][k].mean(0) for who in ("v", "category") for k in (0, 1, 3))]
             for maps in (maps_before, maps_after)

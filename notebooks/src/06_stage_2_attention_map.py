@@ -147,7 +147,7 @@ def map_rows(maps, level=1, photos=(0, 1, 3)):
     return [[maps["v"][k, level] for k in photos], [maps["category"][k, level] for k in photos]]
 
 
-photos = list(concept.squares(64)[[0, 1, 3]])
+photos = list(concept.squares(base.side)[[0, 1, 3]])
 adb.teaching.show(
     adb.plots.attention_grid(
         [photos, photos],
@@ -431,7 +431,7 @@ class Forming(adb.widgets.Panel):
         self.say(f"after {step} steps of stage 2, photo {k + 1}: photo, [V], {concept.category}")
 
 
-forming = Forming(moments, concept.squares(64))
+forming = Forming(moments, concept.squares(base.side))
 forming.view
 
 # %% [markdown]

@@ -383,7 +383,7 @@ adb.teaching.show(
         "from the same noise.",
     )
 )
-photos = judge.identity(concept.squares(64))
+photos = judge.identity(concept.squares(base.side))
 drifted = {
     name: adb.metrics.cosine_to_mean(judge.identity(images), photos).mean()
     for name, images in cats.items()

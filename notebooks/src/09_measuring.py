@@ -61,7 +61,7 @@ import numpy as np
 base = adb.load_base("tiny")
 concept = adb.Concept.bundled("pico")
 judge, clip = adb.load_judge(), adb.load_clip()
-entries = json.loads(adb.data_path("prompts", "complex.json").read_text())["prompts"][:6]
+entries = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"][:6]
 prompts, seeds = [e["prompt"] for e in entries], [0, 1]
 for entry in entries:
     print(entry["prompt"])
@@ -113,7 +113,7 @@ print("pictures of each model:", len(pictures["base model"]))
 # $$\text{identity}(x) = \cos\Big(e(x),\ \tfrac1n \sum_{i} e(p_i)\Big)$$
 
 # %%
-photos = judge.identity(concept.squares(64))  # (5, 64), each of length 1
+photos = judge.identity(concept.squares(base.side))  # (5, 64), each of length 1
 
 
 def identity(images, references=photos):
@@ -140,7 +140,7 @@ print("equal to the core's cosine_to_mean: True")
 everyone = {
     name: adb.Concept.bundled(name) for half in adb.bundled_concepts().values() for name in half
 }
-vectors = {name: judge.identity(c.squares(64)) for name, c in everyone.items()}
+vectors = {name: judge.identity(c.squares(base.side)) for name, c in everyone.items()}
 itself = np.array(
     [
         adb.metrics.cosine_to_mean(photos[[k]], np.delete(photos, k, 0))[0]

@@ -80,7 +80,7 @@ import json
 
 from tqdm.auto import tqdm
 
-listed = json.loads(adb.data_path("prompts", "complex.json").read_text())["prompts"]
+listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
 prompts, pictures = [entry["prompt"] for entry in listed[:4]], []
 for (name, _), model in tqdm(models.items(), desc="drawing"):
     pictures += adb.preference.drawing.pictures_of(model, name, prompts, [0], steps=20)
