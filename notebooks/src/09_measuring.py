@@ -507,173 +507,83 @@ adb.teaching.show(seconds({name: models[name].history for name in methods}))
 # afterwards differs as well: one row of numbers for Textual Inversion, a whole U-Net for the
 # others.
 #
-# ## 8. More than one cat, and the ablations
+# ## 8. More than one individual, and the whole way
 #
-# One concept and one training seed are an anecdote with error bars: the intervals above say how
-# much the *prompts and seeds* scatter, not how another individual or another training run would
-# have come out. `benchmarks/compare_recipes.py` trains the recipes on several concepts with several
-# seeds and stores its table; the cells below show what is stored.
+# One concept and one training are an anecdote with error bars: the intervals above say how much the
+# *prompts and seeds* scatter, not how another individual would have come out. And each recipe was
+# stopped somewhere. Had DreamBooth been stopped earlier, it would have kept more of the prompt and
+# less of Pico.
 #
-# The twelve bundled concepts are in two halves. On the **tuning** half, steps and learning rates of
-# every recipe were chosen, with the same effort for each (`benchmarks/tuning.md`). The **held-out**
-# half was looked at once, for the table below: six individuals, three training seeds, sixteen
-# complex prompts, 288 pictures of each recipe. Every number has its 95 % interval, from drawing
-# whole concepts again and again, since pictures of one individual rise and fall together. The last
-# four rows are **ablations**: the whole method with one part taken out, to see what that part was
-# good for.
+# `adb evaluate` therefore trains every recipe on several individuals for longer than it should be,
+# and measures it on its way. What is stored in `data/results/` was made by the command that the
+# next cell prints. The bundled concepts are in two halves. Settings are chosen on the **tuning**
+# half; these are of the **held-out** half, on which nothing was chosen. A table of concepts that
+# somebody tuned on answers another question: how good can it be made to look?
 #
-# **Predict.** Which methods keep the individual, and which the prompt? And whose [V] will look past
-# the subject, on photos of it? Which part, taken out, will cost the most identity?
+# Identity is divided by its **ceiling** here: what the true picture of this individual in this
+# scene scores, which the world can draw, after the VAE. 1 is a perfect model. The **joint** score
+# is the share of pictures that show the individual *and* everything that was asked for; ignoring
+# either earns nothing.
+#
+# **Predict.** While Textual Inversion trains, which way does its point move: up (identity) or to
+# the left (text lost)? And DreamBooth's?
+
+# %%
+from adb_core.study import report
+
+found = json.loads(adb.data_path("results", "held_out.json").read_text(encoding="utf-8"))
+plan = found["plan"]
+print(found["command"])
+print("concepts:", *plan["concepts"], "| training seeds:", *plan["seeds"])
+print("prompts:", len(plan["prompts"]), "| moments of each training:", plan["moments"])
+figures = report.figures(found)
+adb.teaching.show(figures["frontier_methods"])
+
+# %% [markdown]
+# {{FRONTIER}}
+#
+# **Predict.** The more a prompt asks for, the more there is to lose. Whose line will fall most?
+
+# %%
+adb.teaching.show(figures["joint_by_complexity_methods"])
+adb.teaching.show(figures["identity_share_by_complexity_methods"])
+
+# %% [markdown]
+# {{COMPLEXITY}}
+#
+# ### Is it chance?
+#
+# Every recipe had the same individuals, so compare **pair by pair**: subtract for each individual,
+# and only then average. What makes an individual hard drops out. And who makes twenty comparisons
+# at 5 % finds one "effect" where there is none. Holm's correction (1979) asks more of the smallest
+# p value, a little less of the next: the chance that *any* of the family is a false alarm stays
+# below 5 %. The intervals below are widened accordingly.
 
 
 # %%
-def stored(which):
-    """A stored comparison: "held_out" or "tuning"."""
-    return json.loads(adb.data_path("results", f"{which}.json").read_text(encoding="utf-8"))
-
-
-def table(found):
-    """Print a comparison: mean [95 % interval over concepts]."""
-    print(
-        "concepts:",
-        ", ".join(found["concepts"]),
-        "| training seeds:",
-        *found["seeds"],
-        "| prompts:",
-        found["prompts"]["count"],
-    )
-    print(
-        f"{'recipe':20}{'text':>19}{'identity':>20}{'leakage':>9}{'[V] on it':>19}"
-        f"{'[V] / category':>16}"
-    )
-
-    def cell(row, s):
-        if s not in row:
-            return "-"
-        return f"{row[s]['mean']:.2f} [{row[s]['low']:.2f}, {row[s]['high']:.2f}]"
-
-    for name, row in found["recipes"].items():
-        ratio = f"{row['ratio']['mean']:.2f}" if "ratio" in row else "-"
-        print(
-            f"{name:20}{cell(row, 'text'):>19}{cell(row, 'identity'):>20}"
-            f"{row['leakage']['mean']:9.3f}{cell(row, 'pointing'):>19}{ratio:>16}"
-        )
-
-
-def forest(rows, scores, title, zero=False):
-    """Means with 95 % intervals over concepts: one panel a score, one line a recipe.
-
-    With ``zero`` the numbers are differences: those whose interval leaves out zero are filled.
-    """
-    said = "; ".join(
-        f"{n}: " + ", ".join(f"{t} {r[s]['mean']:.2f}" for s, t in scores.items() if s in r)
-        for n, r in rows.items()
-    )
-    figure = adb.plots.new_figure(9, 0.8 + 0.27 * len(rows), f"{title}. {said}.")
-    for ax, (score, name) in zip(figure.subplots(1, len(scores), sharey=True), scores.items()):
-        adb.plots.style_axes(ax, name, title)
-        if zero:
-            ax.axvline(0, color=adb.plots.INK, linewidth=0.8)
+def differences(scores, rows):
+    """The method minus each other recipe: filled where Holm's interval leaves out zero."""
+    figure = adb.plots.new_figure(9, 0.8 + 0.3 * len(rows), f"three stages minus {', '.join(rows)}")
+    for ax, score in zip(figure.subplots(1, len(scores), sharey=True), scores):
+        adb.plots.style_axes(ax, score)
+        ax.axvline(0, color=adb.plots.INK, linewidth=0.8)
         for y, row in enumerate(rows.values()):
-            if score not in row:
-                continue
-            found = row[score]
-            sure = not zero or found["low"] > 0 or found["high"] < 0
-            colour = adb.plots.OKABE_ITO["vermillion" if zero and sure else "blue"]
-            ax.errorbar(
-                [found["mean"]],
-                [y],
-                xerr=[[found["mean"] - found["low"]], [found["high"] - found["mean"]]],
-                fmt="o" if sure else "s",
-                color=colour,
-                markerfacecolor=colour if sure else adb.plots.PAPER,
-                markersize=6,
-                capsize=3,
-            )
+            (low, high), mean = row[score]["corrected"], row[score]["mean"]
+            sure = low > 0 or high < 0
+            colour = adb.plots.OKABE_ITO["vermillion" if sure else "blue"]
+            fill = colour if sure else adb.plots.PAPER
+            arms = [[mean - low], [high - mean]]
+            ax.errorbar([mean], [y], xerr=arms, fmt="o", color=colour, mfc=fill, capsize=3)
         ax.set_yticks(range(len(rows)), list(rows))
         ax.set_ylim(len(rows) - 0.5, -0.5)
     return figure
 
 
-SCORES = {"identity": "identity", "text": "text", "pointing": "[V] on the subject"}
-held_out = stored("held_out")
-table(held_out)
-adb.teaching.show(forest(held_out["recipes"], SCORES, "mean over concepts"))
+adb.teaching.show(differences(("joint", "identity_share", "text"), found["method_minus"]))
+print("\n".join(report.lines(found)))
 
 # %% [markdown]
-# **Explain.** *Leakage* is the share of pictures with a background of the photos where another
-# place was asked for; *[V] on it* is the pointing game: the share of photos in which the peak of
-# [V]'s map lies on the subject (exercise 3 builds it; for the base model it is the category's map).
-# The last column is how much attention [V] takes for each unit that its category takes. The bars
-# are wide: some individuals are easy and some are hard, for every recipe. Wide bars that overlap do
-# *not* yet say that two recipes are alike, because all recipes had the same individuals. So compare
-# them **pair by pair**: subtract, for the same individual, training seed and prompt, and only then
-# average. What makes an individual hard drops out.
-
-# %%
-adb.teaching.show(
-    forest(held_out["method_minus"], SCORES, "three stages minus the other", zero=True)
-)
-print(f"{'three stages minus':20}{'identity':>23}{'text':>24}{'leakage':>24}")
-for name, row in held_out["method_minus"].items():
-    print(
-        f"{name:20}",
-        "".join(
-            f"{row[s]['mean']:+.3f} [{row[s]['low']:+.3f}, {row[s]['high']:+.3f}]".rjust(24)
-            for s in ("identity", "text", "leakage")
-        ),
-    )
-
-# %% [markdown]
-# **Explain.** A filled red dot is a difference whose interval leaves out zero; a hollow blue square
-# is one that could be chance.
-#
-# - Against **Textual Inversion** the three stages keep much more of the individual (identity higher
-#   by 0.30) and a little less of the prompt (text lower by 0.05). Both are sure. One row of the
-#   token table cannot hold an individual that this model has never seen.
-# - Against **DreamBooth**, alone or with Textual Inversion, neither identity nor text differs for
-#   sure. The means lean towards DreamBooth in identity. It leaks a little (about one picture in
-#   200), the three stages leaked nothing; with so few leaks that may be chance.
-# - **Where [V] looks** is the clearest effect of the regulariser: taken out, [V]'s peak is on the
-#   subject in 63 % of the photos instead of 97 %, and it takes four times the attention of its
-#   category. Textual Inversion's [V], which stands alone, looks past the subject in some photos.
-#   DreamBooth's, a rare word that keeps its row, never does: the three stages are surely below it,
-#   by 3 %.
-# - The **fast** version loses a little text for 40 fewer steps, and no identity that one could
-#   tell.
-#
-# And the parts, one at a time:
-#
-# - **Stage 3** is where the individual comes from: without it identity falls to half (by 0.21), and
-#   text rises, since who draws less of the individual has more room for the rest.
-# - **Stage 2** keeps the photos' backgrounds out: without it they turn up in 2 % of the pictures
-#   where another place was asked for, and that is sure. Identity and text do not notice.
-# - **Stage 1** makes no difference here that could be told from chance in identity, text or
-#   leakage; without it [V], which is then the row of the category itself, even points a little
-#   better. Notebook 05 saw it speed up stage 2 for Pico; stage 3 makes up for that.
-# - The **regulariser** changes the map, as said, and neither identity nor text.
-#
-# So on this model the method does what its stages say, trades a little text for much identity
-# against Textual Inversion, and does not beat a DreamBooth that was tuned with the same effort. The
-# paper reports better text *and* identity than both on Stable Diffusion and real photographs, and
-# that every stage is needed. A collection that hid the difference would teach the wrong lesson.
-#
-# ### Why two halves
-#
-# **Predict.** The same recipes on three concepts of the tuning half, the ones that their settings
-# were chosen on (one training seed, eight prompts). Will they look better there, and in the same
-# order?
-
-# %%
-tuning = stored("tuning")
-table(tuning)
-adb.teaching.show(forest(tuning["recipes"], SCORES, "mean over concepts"))
-
-# %% [markdown]
-# **Explain.** Better, and in another order: all methods have more identity here, Textual Inversion
-# above all, and the three stages have the highest mean. Part of that is luck of the individuals,
-# whose number is three, and part is that the settings were chosen to suit them. A table of concepts
-# that somebody tuned on answers the question "how good can it be made to look?".
+# {{DIFFERENCES}}
 #
 # **What the paper measured.** The authors (Pang et al. 2024, section 4) compare their method with
 # Textual Inversion, DreamBooth and later methods on real photographs with Stable Diffusion: a table
