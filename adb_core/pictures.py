@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from .system.files import atomic_write_bytes
 
@@ -58,6 +59,37 @@ def gif(frames: Sequence[np.ndarray | Image.Image], milliseconds: int = 200) -> 
     images[0].save(
         stream, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
     )
+    return stream.getvalue()
+
+
+def film(
+    frames: Sequence[np.ndarray | Image.Image], milliseconds: int = 500, about: str = ""
+) -> bytes:
+    """Pictures of one size as one animated PNG, shown again and again.
+
+    Pages show it as they show any PNG, and its first frame where they cannot move. All frames share
+    256 colors, which keeps a dozen of them small.
+
+    Args:
+        about: the description that the file carries.
+
+    Raises:
+        ValueError: no frame, or frames of different sizes.
+    """
+    images = [_image(frame).convert("RGB") for frame in frames]
+    sizes = {image.size for image in images}
+    if len(sizes) != 1:
+        raise ValueError(f"a film needs frames of one size, got {sorted(sizes) or 'none'}")
+    wall = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
+    palette = wall.quantize(256, method=Image.Quantize.MEDIANCUT)
+    same = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    text = PngInfo()
+    text.add_itxt("Description", about)
+    stream = io.BytesIO()
+    same[0].save(
+        stream, "PNG", save_all=True, append_images=same[1:], duration=milliseconds, loop=0,
+        optimize=True, pnginfo=text,
+    )  # fmt: skip
     return stream.getvalue()
 
 

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adb_core.pictures import enlarge, gif, opened, overlay, png, save_png, side_by_side, stacked
+from adb_core.pictures import (
+    enlarge,
+    film,
+    gif,
+    opened,
+    overlay,
+    png,
+    save_png,
+    side_by_side,
+    stacked,
+)
 
 
 def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -32,6 +42,22 @@ def test_png_without_options_is_pillows_own(tmp_path):
     assert png(picture, optimize=True) == smallest.getvalue()
     save_png(tmp_path / "a.png", picture)
     assert (tmp_path / "a.png").read_bytes() == stream.getvalue()
+
+
+def test_a_film_is_a_png_that_shows_all_frames_for_ever():
+    frames = [np.full((24, 32, 3), 20 * k, np.uint8) for k in range(5)]
+    data = film(frames, 250, "what it shows")
+    moving = Image.open(io.BytesIO(data))
+    assert data[:4] == b"\x89PNG" and (moving.n_frames, moving.size) == (5, (32, 24))
+    assert moving.info["duration"] == 250 and moving.info["loop"] == 0
+    for k, frame in enumerate(frames):
+        moving.seek(k)
+        assert (np.asarray(moving.convert("RGB")) == frame).all()
+    assert moving.text["Description"] == "what it shows"
+    with pytest.raises(ValueError, match="none"):
+        film([])
+    with pytest.raises(ValueError, match="one size"):
+        film([noise(4, 4), noise(4, 5)])
 
 
 def test_gif_shows_all_frames_for_ever():

@@ -42,6 +42,17 @@ def point(step: int, stage: str) -> plots.DriftPoint:
     )
 
 
+def snapshot(step: int) -> plots.Snapshot:
+    image = np.full((8, 8, 3), 9 * step, np.uint8)
+    shares = {"start": 0.6, "a": 0.1, "[v]": 0.1 + 0.1 * step, "end": 0.2 - 0.1 * step}
+    return plots.Snapshot(step, "inversion", image, np.eye(4), shares, (0.1 * step, 0.0))
+
+
+def film_figures(steps=(0, 1)):
+    vocabulary = np.random.default_rng(0).normal(size=(9, 2))
+    return plots.snapshot_figures(list(map(snapshot, steps)), vocabulary, {"cat": (0, 0.1)}, "[v]")
+
+
 def figures():
     image, heat = np.zeros((8, 8, 3), np.uint8), np.eye(4)
     return {
@@ -64,6 +75,7 @@ def figures():
             {"cat": (0.0, 0.1)},
             "cat",
         ),
+        "film": film_figures()[1],
     }
 
 
@@ -102,6 +114,8 @@ def test_figures_say_what_they_show():
     )
     assert "one: 3 steps, loss from 1.000 to 0.333" in plots.alt_text(made["curves"])
     assert "word0 most at the top left" in plots.alt_text(made["words"])
+    assert "inversion, step 1" in plots.alt_text(made["film"])
+    assert "[v] 20 %" in plots.alt_text(made["film"])
     assert plots.alt_text(plots.set_alt_text(made["grid"], "other")) == "other"
 
 
@@ -113,9 +127,16 @@ def test_figures_refuse_nothing_to_draw():
         lambda: plots.training_curves([]),
         lambda: plots.attention_grid([[image]], [[]]),
         lambda: plots.embedding_drift([], np.zeros((1, 2)), {}, "cat"),
+        lambda: film_figures(()),
     ):
         with pytest.raises(ValueError):
             call()
+
+
+def test_all_figures_of_a_film_have_one_scale():
+    first, last = film_figures()
+    for a, b in zip(first.axes, last.axes, strict=True):
+        assert a.get_xlim() == b.get_xlim() and a.get_ylim() == b.get_ylim()
 
 
 def test_running_mean_by_hand():

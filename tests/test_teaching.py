@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 from models import tiny_base, tiny_concept
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
 
 import adb_core
 from adb_core import personalization, teaching
@@ -179,6 +181,24 @@ def test_a_shown_figure_carries_its_description(monkeypatch):
     (data,), options = shown[0]
     assert data["image/png"].startswith(b"\x89PNG") and data["text/plain"] == "<figure>"
     assert options["metadata"]["image/png"]["alt"] == "An empty page."
+
+
+def test_a_shown_film_moves_and_says_where_it_begins_and_ends(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a, k)))
+    figures = []
+    for text in ("Nothing.", "A line."):
+        figure = matplotlib.figure.Figure(figsize=(1, 1), dpi=50)
+        figure.set_label(text)
+        figures.append(figure)
+    figures[1].add_subplot().plot([0, 1])
+    teaching.show_film(figures, 100)
+    (data,), options = shown[0]
+    with Image.open(io.BytesIO(data["image/png"])) as film:
+        assert film.size == (50, 50) and film.n_frames >= 2
+    assert options["metadata"]["image/png"]["alt"] == (
+        "Film, first frame: Nothing. Last frame: A line."
+    )
 
 
 # ---------------------------------------------------------------- what notebooks share

@@ -148,8 +148,8 @@ PromptSet = Annotated[
     str | None,
     option(
         "--prompt-set",
-        "Draw these prompts on the way, into OUT/previews: a bundled set, as complexity_4, or a text "
-        "file with one prompt a line, each with one {}.",
+        "Draw these prompts on the way, into OUT/previews: a bundled set, as complexity_4, or a "
+        "text file with one prompt a line, each with one {}.",
     ),
 ]
 PreviewEvery = Annotated[

@@ -25,6 +25,7 @@ from .figures import (
 from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
 from .grids import attention_grid, image_grid, word_maps
 from .shares import attention_stack
+from .snapshots import Snapshot, snapshot_figures
 from .votes import forest, power_curve
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "INK",
     "OKABE_ITO",
     "PAPER",
+    "Snapshot",
     "V_COLOR",
     "alt_text",
     "attention_grid",
@@ -52,6 +54,7 @@ __all__ = [
     "new_figure",
     "power_curve",
     "set_alt_text",
+    "snapshot_figures",
     "style_axes",
     "to_png",
     "training_curves",

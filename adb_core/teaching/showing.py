@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
+from ..pictures import film, opened
 from ..plots import alt_text, to_png
 
 
@@ -18,4 +21,22 @@ def show(figure: Figure) -> None:
         {"image/png": to_png(figure), "text/plain": "<figure>"},
         raw=True,
         metadata={"image/png": {"alt": alt_text(figure)}},
+    )
+
+
+def show_film(figures: Sequence[Figure], milliseconds: int = 600) -> None:
+    """Display figures of one size one after the other, again and again; the last one stays longer.
+
+    It is a PNG that moves. Pages that hold pictures still show its first frame, and printed pages
+    do, so what it shows has to stand in a still figure as well. The description is the first one's
+    and the last one's.
+    """
+    from IPython.display import display
+
+    alt = f"Film, first frame: {alt_text(figures[0])} Last frame: {alt_text(figures[-1])}"
+    frames = [opened(to_png(figure)) for figure in (*figures, *figures[-1:] * 2)]
+    display(
+        {"image/png": film(frames, milliseconds, alt), "text/plain": "<film>"},
+        raw=True,
+        metadata={"image/png": {"alt": alt}},
     )

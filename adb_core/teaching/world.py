@@ -25,7 +25,6 @@ __all__ = [
 ELSEWHERE = 50_000_000  # render seeds that no concept's photos, training cache or test uses
 
 
-
 def individual(color: str, rng: np.random.Generator) -> Instance:
     """An individual that its color word describes: that color, and a lighter patch."""
     sizes = (round(float(size), 3) for size in rng.uniform(0.95, 1.05, 4))
