@@ -21,14 +21,12 @@
 # for. If the model can draw Pico at all, then some vector in the space of word embeddings should
 # make it do so.
 #
-# This notebook looks for that vector and sees how far it gets. Then it looks at the price: the
-# vector leaves the region where words live, and in a longer prompt it takes attention from the
-# rest. That is the first of the two failures that AttnDreamBooth sets out to repair.
+# This notebook looks for that vector, and then at the price.
 #
 # **You will learn**
 # - which numbers Textual Inversion changes, and that nothing else changes by a single bit;
 # - how to follow an embedding while it leaves the vocabulary;
-# - how to tell from attention maps, in numbers, that a word swallows its prompt.
+# - how to tell, in pictures and in numbers, that a word swallows its prompt.
 #
 # **Prerequisites:** notebooks [00](00_start_here.ipynb) and [02](02_seeing_cross_attention.ipynb).
 #
@@ -61,64 +59,41 @@ adb.teaching.show(diagram)
 # $\epsilon$; the loss is otherwise the same.
 
 # %%
+import json
 from dataclasses import replace
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-base = adb.load_base("tiny")
+base, judge = adb.load_base("tiny"), adb.load_judge()
 concept = adb.Concept.bundled("pico")
-judge = adb.load_judge()
-tuned = adb.recipe("textual_inversion").stages[0]
-stage = replace(
-    tuned, steps=250, lr=1e-2
-)  # longer and faster than the tuned preset, to see where it goes
-plan = replace(adb.recipe("textual_inversion"), name="textual_inversion_long", stages=(stage,))
+plan = adb.recipe("textual_inversion")
+stage = replace(plan.stages[0], steps=250, lr=1e-2)  # longer and faster than the preset
+plan = replace(plan, name="textual_inversion_long", stages=(stage,))
 print("trains:", stage.train, "| starts as:", plan.init, "| {} becomes:", plan.subject)
 print("prompts:", *stage.prompts, sep="\n  ")
 
 # %% [markdown]
-# The preset that `benchmarks/tune.py` found best stops sooner and moves slower: early stopping is
-# the usual cure for what follows. Here the method runs on, as it does in its authors' preset of
-# 5,000 steps, to show where it is heading.
+# The preset stops sooner and moves slower: early stopping is the usual cure for what follows. Here
+# the method runs on, as in its authors' preset of 5,000 steps, to show where it is heading.
 #
 # There is no category word in these prompts: [V] stands alone and has to say everything, that this
 # is a cat *and* which one.
 #
-# **Predict.** The U-Net has millions of parameters, the text encoder some hundred thousand more.
-# How many single numbers will one step of training change?
+# **Predict.** The U-Net has eleven million parameters, the text encoder half a million more. How
+# many single numbers will one step of training change?
 
 # %%
 trial = adb.Learner(base, concept, plan, view_count=1)
-before = {
-    f"{part} {name}": p.detach().clone()
-    for part in ("unet", "text encoder")
-    for name, p in (trial.unet if part == "unet" else trial.token.text_encoder).named_parameters()
-}
+before = adb.teaching.copy_weights(trial)
 steps = adb.train_stage(trial, stage)
 next(steps)  # one optimizer step
 steps.close()  # hooks off; the row of [V] is written into the table
-
-after = {
-    f"{part} {name}": p.detach()
-    for part in ("unet", "text encoder")
-    for name, p in (trial.unet if part == "unet" else trial.token.text_encoder).named_parameters()
-}
-changed = [name for name in before if not torch.equal(before[name], after[name])]
-print("tensors compared, bit for bit:", len(before))
-print("tensors that changed:", changed)
-table = changed[0]
-rows = (before[table] != after[table]).any(1).nonzero().flatten().tolist()
-print(
-    "rows of that table that changed:",
-    len(rows),
-    "of",
-    len(before[table]),
-    "| it is [V]'s:",
-    rows == trial.token.ids,
-)
-print("numbers that changed:", int((before[table] != after[table]).sum()))
+print("numbers in all:", sum(t.numel() for t in before.values()))
+for name, count in adb.teaching.changed_weights(before, trial).items():
+    print(f"changed: {count} numbers of {name}, a table of {tuple(before[name].shape)}")
+rows = (trial.token.text_encoder.get_input_embeddings().weight - before[name]).abs().sum(1)
+print("changed rows:", rows.nonzero().flatten().tolist(), "| the row of [V]:", trial.token.ids)
 
 # %% [markdown]
 # **Explain.** One row, and nothing else. This is the charm of the method: the result fits in a file
@@ -127,8 +102,8 @@ print("numbers that changed:", int((before[table] != after[table]).sum()))
 # ## 2. Follow the word while it learns
 #
 # The core trains in a generator: each `next` takes one step. Whatever you want to see is up to the
-# loop. Ours asks every few steps where [V] is, with `token.drift()`: how far from its start, how
-# long the vector is, which words are nearest.
+# loop. Ours asks where [V] is: how far from its start, how long the vector is, which words are
+# nearest. Every 25 steps it keeps the row.
 #
 # **Predict.** [V] starts on the row of "cat". Where will it be at the end: still nearest to "cat",
 # near some other word, or near none?
@@ -139,54 +114,40 @@ table = base.text_encoder.get_input_embeddings().weight.detach().float()
 project = adb.Projection(table)
 
 
-def moment(step):
-    place = tuple(project(learner.token.rows.mean(0)).tolist())
-    return adb.plots.DriftPoint(step, stage.name, learner.token.drift(), place)
+def at(row):
+    return tuple(project(row.mean(0)).tolist())
 
 
-points, losses = [moment(0)], []
+row = learner.token.rows.detach()
+points = [adb.plots.DriftPoint(0, stage.name, learner.token.drift(), at(row))]
+kept = {0: row.clone()}
 for record in tqdm(adb.train_stage(learner, stage), total=stage.steps, desc=stage.name):
-    losses.append(record.loss)
     if record.step % 5 == 0:
-        points.append(moment(record.step))
+        drift = learner.token.drift()
+        points.append(adb.plots.DriftPoint(record.step, stage.name, drift, at(row)))
+    if record.step % 25 == 0:
+        kept[record.step] = row.clone()
 
-words = ["cat", "dog", "blue", "green", "orange", "hat", "beach", "snow", "painting"]
+# %%
+words = ["cat", "dog", "teal", "orange", "spotted", "star", "hat", "beach", "painting"]
 ids = {w: base.tokenizer(w, add_special_tokens=False).input_ids for w in words}
-places = {w: tuple(project(table[i].mean(0)).tolist()) for w, i in ids.items()}
-adb.teaching.show(
-    adb.plots.embedding_drift(points, project(table).numpy(), places, concept.category)
-)
-first, last = points[0].drift, points[-1].drift
-print("all moments recorded:", points[-1].step == stage.steps)
-print(
-    "cosine to 'cat' at the start:",
-    round(first.cosine_to_category, 2),
-    "| below 0.5 at the end:",
-    last.cosine_to_category < 0.5,
-)
-print("length of [V] more than four times the mean row's:", last.norm > 4 * last.vocabulary_norm)
-print("longer than every row of the vocabulary:", last.norm > float(table.norm(dim=1).max()))
-print(
-    "nearest two words:",
-    sorted(word for word, _ in last.nearest[:2]),
-    "| all cosines below 0.6:",
-    last.nearest[0][1] < 0.6,
-)
+places = {w: at(table[i]) for w, i in ids.items()}
+cloud = project(table).numpy()
+adb.teaching.show(adb.plots.embedding_drift(points, cloud, places, concept.category))
+last = points[-1].drift
+ratio = last.norm / last.vocabulary_norm
+adb.teaching.fact("length of [V], times the mean row's", ratio, between=(0, 99))
+adb.teaching.fact("cosine to 'cat' at the end", last.cosine_to_category, between=(-1, 1))
+adb.teaching.fact("largest cosine to any word", last.nearest[0][1], between=(-1, 1))
+print("nearest words:", ", ".join(word for word, _ in last.nearest[:3]))
 
 # %% [markdown]
-# **Explain.** Left: [V] moves away from its start and never comes to rest, and soon it is longer
-# than any row that a word has (dotted: the mean row). Middle: its direction turns away from "cat".
-# Right: in the projection it leaves the cloud of words altogether.
-#
-# The two words nearest to it in direction are colours. Pico is teal, and the model has no word for
-# teal; what the optimiser writes into the row is some green and some blue, several times louder
-# than any word is ever said, and little of "cat". Nothing in the loss asks [V] to stay among the
-# words: a vector out there fits the five photos better, so that is where it goes.
+# {{DRIFT}}
 #
 # Move the slider to see each moment.
 
 # %%
-explorer = adb.widgets.DriftExplorer(points, project(table).numpy(), places)
+explorer = adb.widgets.DriftExplorer(points, cloud, places)
 explorer.view
 
 # %% [markdown]
@@ -212,224 +173,118 @@ adb.teaching.show(
     adb.plots.image_grid(
         [concept.squares(base.side)[:4], plain.images, simple.images],
         row_labels=["photos", "base: a photo of a cat", "inverted: a photo of a [V]"],
-        alt="Photos of Pico, cats of the base model, and what Textual Inversion draws for a photo"
-        " of [V].",
+        alt="Photos of Pico, cats of the base model, and what Textual Inversion draws of [V].",
     )
 )
 photos = judge.identity(concept.squares(base.side))
-same = {
-    name: adb.metrics.cosine_to_mean(judge.identity(made.images), photos).mean()
-    for name, made in (("base", plain), ("inverted", simple))
-}
-print(
-    "mean identity, base below 0.3:",
-    same["base"] < 0.3,
-    "| inverted higher by more than 0.2:",
-    same["inverted"] > same["base"] + 0.2,
-)
+
+
+def identity(images):
+    """How much pictures show Pico: mean cosine to the photos; 1 is the same."""
+    return float(adb.metrics.cosine_to_mean(judge.identity(images), photos).mean())
+
+
+adb.teaching.fact("identity, base model", identity(plain.images), between=(-1, 1))
+adb.teaching.fact("identity, inverted", identity(simple.images), between=(-1, 1))
 
 # %% [markdown]
-# **Explain.** One vector turns the base model's cats, whose colours are anything, into something
-# near Pico's colour, and the judge finds some of Pico in it. Look closely, though: the orange spots
-# are not there, the teal is blue in one picture and green in the next, and the shape of a cat is
-# less clear than in the row above. One row cannot say what the frozen model has no way to draw, and
-# some of what it said before, "cat", it says no longer.
+# {{SIMPLE}}
 #
 # ## 4. The prompt grows
 #
-# Four prompts with a style, an accessory and a place each, for the base model (with "cat") and for
-# [V].
+# Each of these prompts asks for four things besides Pico. We draw them with the rows that were
+# kept on the way, the same two seeds every time. The judge says what was found of them, and how
+# much Pico there is.
 #
-# **Predict.** Which of the three, style, accessory or place, will suffer most?
+# **Predict.** Both curves begin where the base model is. Which way will each go?
 
 # %%
-asked = {
-    "a photo of a {} wearing a hat on the beach": dict(
-        style="photo", accessory="hat", place="beach"
-    ),
-    "a painting of a {} wearing a crown in the forest": dict(
-        style="painting", accessory="crown", place="forest"
-    ),
-    "a sketch of a {} with a balloon in the snow": dict(
-        style="sketch", accessory="balloon", place="snow"
-    ),
-    "pixel art of a {} wearing a scarf in the city": dict(
-        style="pixel art", accessory="scarf", place="city"
-    ),
-}
-# two seeds each: picture 2 k + s has prompt k and seed s
-complex_base = adb.generate(
-    base, [p.replace("{}", "cat") for p in asked], [0, 1], maps=True, resolution=16
-)
-complex_ti = adb.generate(inverted, list(asked), [0, 1], maps=True, resolution=16)
+listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
+entries = listed[::3]  # four of the twelve
+prompts, wanted = [e["prompt"] for e in entries], [e["asks"] for e in entries for _ in (0, 1)]
+
+
+def with_row(step):
+    """The inverted model with the row that it had after so many steps."""
+    inverted.token.rows.data.copy_(kept[step])
+    inverted.token.bake()
+    return inverted
+
+
+def found(images):
+    """Share of what was asked for that the judge sees."""
+    hits = adb.metrics.attribute_hits(judge.read(images), wanted)
+    return float(np.mean([hit for each in hits.values() for hit in each]))
+
+
+moments = [0, 25, 50, 100, 150, 200, 250]
+drawn = {step: adb.generate(with_row(step), prompts, [0, 1]).images for step in moments}
+
+# %%
+text, same = [found(drawn[s]) for s in moments], [identity(drawn[s]) for s in moments]
+figure = adb.plots.new_figure(
+    5.6, 2.8, f"From step 0 to 250: text from {text[0]:.2f} to {text[-1]:.2f}, identity from "
+    f"{same[0]:.2f} to {same[-1]:.2f}."
+)  # fmt: skip
+ax = adb.plots.style_axes(figure.subplots(), "prompts that ask for four things", "step")
+ax.plot(moments, text, "o-", color=adb.plots.CATEGORY_COLOR, label="text: found of what was asked")
+ax.plot(moments, same, "s--", color=adb.plots.V_COLOR, label="identity")
+adb.plots.legend(ax)
+adb.teaching.show(figure)
+adb.teaching.fact("text at the start", 100 * text[0], between=(0, 100), unit="%")
+adb.teaching.fact("text at the end", 100 * text[-1], between=(0, 100), unit="%")
+adb.teaching.fact("identity at the end", same[-1], between=(-1, 1))
+
+# %%
 adb.teaching.show(
     adb.plots.image_grid(
-        [made.images[seed::2] for made in (complex_base, complex_ti) for seed in (0, 1)],
-        row_labels=[
-            "base, cat, seed 0",
-            "base, cat, seed 1",
-            "inverted, [V], seed 0",
-            "inverted, [V], seed 1",
-        ],
-        column_labels=[p.replace("{}", "[...]") for p in asked],
-        alt="Four complex prompts, two seeds each: the base model with the word cat, and Textual "
-        "Inversion with [V].",
+        [drawn[step][::2] for step in (0, 50, 100, 250)],
+        row_labels=[f"after {step} steps" for step in (0, 50, 100, 250)],
+        column_labels=[p.replace("{}", "[V]") for p in prompts],
+        alt="Four prompts at four moments of the training, from the base model's cat to the end.",
     )
-)
-wanted = [a for a in asked.values() for _ in (0, 1)]
-found = {
-    name: adb.metrics.attribute_hits(judge.read(made.images), wanted)
-    for name, made in (("base", complex_base), ("inverted", complex_ti))
-}
-count = {name: int(sum(map(sum, hits.values()))) for name, hits in found.items()}
-print("attributes asked for:", sum(map(len, wanted)))
-for name in found:
-    print(f"{name}: at least 9 in 10 of them found:", count[name] >= 0.9 * sum(map(len, wanted)))
-same = adb.metrics.cosine_to_mean(judge.identity(complex_ti.images), photos)
-print(
-    "mean identity of [V], photo:",
-    "above 0.6" if same[:2].mean() > 0.6 else "below 0.6",
-    "| other styles:",
-    "above 0.6" if same[2:].mean() > 0.6 else "below 0.6",
 )
 
 # %% [markdown]
-# **Explain.** None of them, as far as the judge can count: on this tiny model Textual Inversion
-# does *not* lose the prompt. The paper reports that on Stable Diffusion it does; our world is
-# simpler, its captions name one thing of each kind, and each word has its own corner of the
-# picture. We report what we see.
+# {{GROWS}}
 #
-# What does suffer is the individual. All training prompts say "photo", and outside photos the judge
-# finds less of Pico. Part of that is the judge's own view, since a sketch shows less of anybody;
-# but look at the colours: teal in one, blue or green in the next, and orange patches in none of
-# them.
+# ## 5. Where the attention goes
 #
-# ## 5. Where [V] looks
+# In cross-attention every pixel divides a total of 1 among all tokens of the prompt. What one gets,
+# the others do not. The film shows one prompt and seed while the row trains: the picture, the map
+# of [V], every token's share, and the row among the words.
 #
-# In cross-attention every pixel distributes a total of 1 over the tokens of the prompt. What one
-# word gets, the others do not. Notebook 02 recorded such maps; here are two, for the same prompt
-# and the same seed.
-#
-# **Predict.** [V] drew its subject without the word "cat" and with less of what else the model
-# knows. Will it get more, as much, or less attention than "cat" had in its place?
+# **Predict.** Who will pay for [V]: the other words, or the tokens that say nothing?
 
 # %%
-picture = 0
-
-
-def content(made, k):
-    """The maps of a picture's content words: word -> (y, x)."""
-    return {w: m for w, m in made.word_maps(k).items() if w not in adb.metrics.FUNCTION_WORDS}
-
-
-for made in (complex_base, complex_ti):
-    adb.teaching.show(
-        adb.plots.word_maps(made.images[picture], content(made, picture), made.prompts[picture])
-    )
+prompt, v = "a photo of a {} wearing a hat on the beach", concept.placeholder
+snapshots = []
+for step in tqdm(kept, desc="drawing"):
+    model = with_row(step)
+    made = adb.generate(model, prompt, [0], maps=True, words=[v])
+    shares = adb.attention_shares(model, prompt, [0])
+    moment = (made.images[0], made.word_maps(0)[v], shares, at(kept[step]))
+    snapshots.append(adb.plots.Snapshot(step, "inversion", *moment))
+figures = adb.plots.snapshot_figures(snapshots, cloud, places, v)
+adb.teaching.show_film(figures)
 
 # %% [markdown]
-# Each map has its own colour scale, with its largest value above it. So that they can be compared,
-# here are the means:
-
+# Its first and its last frame, and the shares of both side by side:
 
 # %%
-def bars(base_maps, v_maps):
-    """Mean attention of every content word, for the base model and for Textual Inversion."""
-    words = [w if w != "cat" else "cat / [V]" for w in base_maps]
-    pairs = [
-        (float(a.mean()), float(b.mean())) for a, b in zip(base_maps.values(), v_maps.values())
-    ]
-    said = ", ".join(f"{w} {a:.2f} and {b:.2f}" for w, (a, b) in zip(words, pairs))
-    figure = adb.plots.new_figure(
-        5.6,
-        2.8,
-        f"Mean attention of each word in the base model and with Textual Inversion: {said}.",
-    )
-    ax = adb.plots.style_axes(
-        figure.subplots(), "mean attention of each content word", "", "mean probability"
-    )
-    at = np.arange(len(words))
-    ax.bar(
-        at - 0.2,
-        [a for a, _ in pairs],
-        0.4,
-        color=adb.plots.CATEGORY_COLOR,
-        label="base model, 'cat'",
-    )
-    ax.bar(
-        at + 0.2,
-        [b for _, b in pairs],
-        0.4,
-        color=adb.plots.V_COLOR,
-        label="Textual Inversion, [V]",
-    )
-    ax.set_xticks(at, words)
-    adb.plots.legend(ax)
-    return figure
-
-
-adb.teaching.show(bars(content(complex_base, picture), content(complex_ti, picture)))
-
-
-def means(made, words):
-    """The mean attention of one word in each picture; words[k] is the word of picture k."""
-    return np.array([made.word_maps(k)[word].mean() for k, word in enumerate(words)])
-
-
-accessories = [a["accessory"] for a in wanted]
-cat, v = means(complex_base, ["cat"] * 8), means(complex_ti, [concept.placeholder] * 8)
-before, now = means(complex_base, accessories), means(complex_ti, accessories)
-print(
-    "[V] gets more than 1.5 times the attention of 'cat':",
-    int((v > 1.5 * cat).sum()),
-    "of",
-    len(v),
-    "pictures",
-)
-print("the accessory's word gets less than before, on average:", (now / before).mean() < 0.95)
-total = {
-    name: np.mean([sum(m.mean() for m in content(made, k).values()) for k in range(8)])
-    for name, made in (("base", complex_base), ("inverted", complex_ti))
-}
-print("all content words together get more than before:", total["inverted"] > total["base"])
+adb.teaching.show(figures[0])
+adb.teaching.show(figures[-1])
+first, final = snapshots[0].shares, snapshots[-1].shares
+told = {"step 0": first, f"step {stage.steps}": final}
+adb.teaching.show(adb.plots.attention_stack(told, v=v))
+others = [t for t in first if t not in (v, "start", "end")]
+grown = final[v] / first[v]
+lost = 1 - sum(final[t] for t in others) / sum(first[t] for t in others)
+adb.teaching.fact("share of [V], times what it had", grown, between=(0, 99))
+adb.teaching.fact("what the other words lost", 100 * lost, between=(-100, 100), unit="%")
 
 # %% [markdown]
-# **Explain.** Here the failure of the paper is plain to see, one level below the pictures. With the
-# same prompt, seed and model, [V] takes several times the attention that "cat" takes. Attention
-# sums to 1, so somebody pays. The word of the accessory, which is drawn on the subject and competes
-# with [V] for the same pixels, gets a little less than before. But all content words together get
-# *more*: most of what [V] takes comes from tokens that say nothing, as the start, the end and "a",
-# where a pixel looks when no word concerns it. That may be why the hats and crowns are still there.
-# On Stable Diffusion, says the paper, parts of the prompt do disappear, and it names this
-# mechanism.
-#
-# In the paper's figure 2 the map of [V] spreads over the background. Ours is strongest on the
-# subject, and it is raised over the background too: even there, many a pixel looks at [V] more than
-# any pixel looked at "cat".
-#
-# Is it because the row is so long? Not directly, as a look at the text encoder's output shows:
-
-# %%
-ids = inverted.token.tokenize(["a photo of a " + concept.placeholder])
-states = inverted.token.encode(ids)[0].detach().norm(dim=-1)
-place = ids[0].tolist().index(inverted.token.ids[0])
-print(
-    "row of [V], times the length of the row of 'photo', above 4:",
-    bool(last.norm > 4 * table[ids[0, 2]].norm()),
-)
-print(
-    "its text state, times the length of that of 'photo':",
-    round(float(states[place] / states[2]), 1),
-)
-
-# %% [markdown]
-# The encoder ends with a layer normalisation, which gives all states about the same length, and the
-# U-Net reads only those. What the long row has gained is *direction*: it outvotes whatever its
-# position and its neighbours add to it, and the direction it holds was chosen for one thing only,
-# to reproduce five photos. Nothing ever asked it to leave attention to others. AttnDreamBooth asks
-# in two ways: it stops the embedding early (notebook [05](05_stage_1_embedding_alignment.ipynb)),
-# and it pulls the mean of [V]'s map towards the category's (notebook
-# [08](08_the_regularizer.ipynb)).
+# {{ATTENTION}}
 #
 # ## Exercises
 #
@@ -498,12 +353,35 @@ def appetite(maps, v):
 adb.teaching.check("03.3", appetite)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 15 minutes): how loud must a word be to swallow a prompt?
+#
+# A pixel's attention is a softmax over the scores of n tokens. `scores` (n,) are one pixel's, and
+# `scores[v]` is the one of [V]. By how much must the score of [V] rise so that [V] alone gets the
+# share `share` of that pixel, 0 < share < 1? There is a closed form. The numbers may be large:
+# `np.exp(1000)` is infinite.
+
+
+# %% tags=["stub"] exercise="03.4"
+def rise(scores, v, share):
+    return ...
+
+
+# %% tags=["solution"] exercise="03.4"
+def rise(scores, v, share):
+    others = np.delete(scores, v)
+    top = others.max()  # taken out, so that no exponential overflows
+    rest = top + np.log(np.exp(others - top).sum())  # log of the sum of the others' exponentials
+    return np.log(share / (1 - share)) + rest - scores[v]
+
+
+# %% tags=["check"] exercise="03.4"
+adb.teaching.check("03.4", rise)
+
+# %% [markdown]
 # ## Summary
 #
 # - Textual Inversion changes one row of one table. Everything without [V] stays exactly as it was.
-# - The row leaves the words: longer than any of them, and pointing away from its category.
-# - On this model the words around it are still obeyed, but [V] takes several times the attention of
-#   the word it replaced, and there is less of the individual outside of photos.
+# {{SUMMARY}}
 #
 # **Read next:** sections 3 and 4 of [Gal et al. 2022](https://arxiv.org/abs/2208.01618); figure 2
 # of [Pang et al. 2024](https://arxiv.org/abs/2406.05000) shows such maps on Stable Diffusion.

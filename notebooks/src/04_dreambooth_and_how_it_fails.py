@@ -16,17 +16,17 @@
 #
 # {{badge}}
 #
-# Textual Inversion moves one row and leaves the model alone. DreamBooth (Ruiz et al. 2023,
+# Textual Inversion moves one row and nothing else. DreamBooth (Ruiz et al. 2023,
 # [arXiv 2208.12242](https://arxiv.org/abs/2208.12242)) does the opposite: the word is a rare token
 # that stays where it is, and the whole U-Net is trained until that token means the individual.
 #
-# The individual gets what one row could not give it, its patches. But the word itself has learned
-# nothing, and the model has learned from five pictures what it should not: that cats in general
-# look like this one.
+# The individual gets what one row could not give it. But the word itself has learned nothing, and
+# the model has learned from five pictures what it should not: that cats in general look like this
+# one.
 #
 # **You will learn**
 # - what DreamBooth moves and what it leaves, checked in numbers;
-# - what an attention map of a word looks like that never found its place;
+# - what becomes of the individual as prompts grow, beside the three stages;
 # - how prior preservation protects "a cat", and what it costs.
 #
 # **Prerequisites:** notebooks [02](02_seeing_cross_attention.ipynb) and
@@ -54,26 +54,23 @@ adb.teaching.show(diagram)
 # tiny model's vocabulary has that token too, and no caption of its training contained it.
 
 # %%
+import json
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-base = adb.load_base("tiny")
+base, judge = adb.load_base("tiny"), adb.load_judge()
 concept = adb.Concept.bundled("pico")
-judge = adb.load_judge()
 plan = adb.recipe("dreambooth")
 table = base.text_encoder.get_input_embeddings().weight.detach().float()
-lengths = table.norm(dim=1)
-rare, common = (base.tokenizer(w, add_special_tokens=False).input_ids for w in ("sks", "cat"))
-print("pieces of 'sks':", len(rare), "| of 'cat':", len(common))
-print("row of 'sks' shorter than the mean row:", bool(lengths[rare[0]] < lengths.mean()))
-print("row of 'cat' longer than the mean row:", bool(lengths[common[0]] > lengths.mean()))
+lengths = table.norm(dim=1) / table.norm(dim=1).mean()
+for word in ("sks", "cat"):
+    (row,) = base.tokenizer(word, add_special_tokens=False).input_ids
+    adb.teaching.fact(f"length of '{word}', times the mean row's", lengths[row], between=(0, 9))
 print("trains:", plan.stages[0].train, "| starts as:", plan.init, "| {} becomes:", plan.subject)
 
 # %% [markdown]
-# A row that was never used keeps the small random numbers that it was created with. Rows of words
-# that mattered have grown.
+# {{ROWS}}
 #
 # ## 2. Train
 #
@@ -89,20 +86,11 @@ print("trains:", plan.stages[0].train, "| starts as:", plan.init, "| {} becomes:
 
 # %%
 db = adb.teaching.trained(base, concept, "dreambooth")
-drift = db.token.drift()
 pairs = list(zip(base.unet.parameters(), db.learner.unet.parameters()))
-print("distance of [V] from its start:", drift.distance)
-print(
-    "tensors of the U-Net that changed:",
-    sum(not torch.equal(a, b) for a, b in pairs),
-    "of",
-    len(pairs),
-)
-change = (
-    torch.stack([(a - b).norm() for a, b in pairs]).norm()
-    / torch.stack([a.norm() for a, _ in pairs]).norm()
-)
-print("relative change of all weights below 10 %:", bool(change < 0.1))
+print("distance of [V] from its start:", db.token.drift().distance)
+print("tensors of the U-Net that changed:", sum(bool((a != b).any()) for a, b in pairs))
+change = sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)
+adb.teaching.fact("change of all weights", 100 * change**0.5, between=(0, 100), unit="%")
 
 # %% [markdown]
 # **Explain.** Exactly zero, not nearly: the row is not among the parameters of this recipe. The
@@ -110,8 +98,7 @@ print("relative change of all weights below 10 %:", bool(change < 0.1))
 #
 # ## 3. What it can do
 #
-# **Predict.** Textual Inversion found Pico's colour and no orange patches. Will they be there this
-# time?
+# **Predict.** Will the orange spots and the star be there?
 
 # %%
 seeds = [0, 1, 2, 3]
@@ -127,152 +114,135 @@ photos = judge.identity(concept.squares(base.side))
 
 
 def identity(images):
-    """How much each picture shows Pico: cosine to the mean of the photos, 1 is the same."""
-    return adb.metrics.cosine_to_mean(judge.identity(images), photos)
+    """How much pictures show Pico: mean cosine to the photos; 1 is the same."""
+    return float(adb.metrics.cosine_to_mean(judge.identity(images), photos).mean())
 
 
-print("mean identity above 0.6:", identity(simple.images).mean() > 0.6)
-print("places in the photos:", sorted(adb.metrics.training_places(concept)))
-print(
-    "all places in the pictures are among them:",
-    set(judge.read(simple.images)["place"]) <= adb.metrics.training_places(concept),
-)
+adb.teaching.fact("identity of the simple prompt", identity(simple.images), between=(-1, 1))
+places = adb.metrics.training_places(concept)
+leaked = [place in places for place in judge.read(simple.images)["place"]]
+print("places in the photos:", *sorted(places), "| pictures with one of them:", sum(leaked), "of 4")
 
 # %% [markdown]
-# **Explain.** Pico's colour, and this time orange patches too, on something that is clearly a cat:
-# the whole network may move, and it moves to wherever the photos are drawn well. They are where
-# they are in the photos in some pictures and not in others.
+# {{SIMPLE}}
 #
 # ## 4. The prompt grows
 #
-# **Predict.** The training prompt never changed. In a prompt with an accessory and a place, what
-# will be lost first: Pico, the accessory, or the place?
+# The sets of prompts ask for 0 to 5 things besides the concept. Three models draw three prompts of
+# each, from the same noise: the base model, which says "cat"; DreamBooth; and, as a preview of
+# what follows, the three stages of AttnDreamBooth.
+#
+# **Predict.** How much Pico will be left at five things?
 
 # %%
-asked = {
-    "a photo of a {} wearing a hat in the snow": dict(style="photo", accessory="hat", place="snow"),
-    "a painting of a {} wearing a crown in the forest": dict(
-        style="painting", accessory="crown", place="forest"
-    ),
-    "a sketch of a {} with a balloon in the city": dict(
-        style="sketch", accessory="balloon", place="city"
-    ),
-    "pixel art of a {} wearing a scarf in the desert": dict(
-        style="pixel art", accessory="scarf", place="desert"
-    ),
-}
-wanted = [a for a in asked.values() for _ in (0, 1)]
-made = {
-    "base, cat": adb.generate(
-        base, [p.replace("{}", "cat") for p in asked], [0, 1], maps=True, resolution=16
-    ),
-    "DreamBooth": adb.generate(db, list(asked), [0, 1], maps=True, resolution=16),
-}
+stages = adb.teaching.trained(base, concept, "attndreambooth")
+sets = [json.loads(adb.data_path("prompts", f"complexity_{n}.json").read_text()) for n in range(6)]
+entries = [s["prompts"][k] for s in sets for k in (0, 3, 6)]
+prompts, wanted = [e["prompt"] for e in entries], [e["asks"] for e in entries]
+models = {"base, cat": base, "DreamBooth": db, "three stages": stages}
+drawn = {}
+for name, model in models.items():
+    texts = [p.replace("{}", "cat") for p in prompts] if model is base else prompts
+    drawn[name] = adb.generate(model, texts, [0]).images
 adb.teaching.show(
     adb.plots.image_grid(
-        [g.images[s::2] for g in made.values() for s in (0, 1)],
-        row_labels=[f"{name}, seed {s}" for name in made for s in (0, 1)],
-        column_labels=[p.replace("{}", "[...]") for p in asked],
-        alt="Four complex prompts, two seeds each: the base model with the word cat, and "
-        "DreamBooth.",
+        [images[::3] for images in drawn.values()],
+        row_labels=list(drawn),
+        column_labels=[p.replace("{}", "[V] cat") for p in prompts[::3]],
+        alt="Prompts that ask for 0 to 5 things: the base model, DreamBooth, the three stages.",
     )
 )
-for name, g in made.items():
-    hits = adb.metrics.attribute_hits(judge.read(g.images), wanted)
-    found, count = sum(sum(v) for v in hits.values()), sum(len(v) for v in hits.values())
-    print(f"{name}: at least 9 in 10 of what was asked for is there: {found >= 0.9 * count}")
-leaked = adb.metrics.leaks(
-    judge.read(made["DreamBooth"].images)["place"], wanted, adb.metrics.training_places(concept)
-)
-print(
-    "pictures with a place of the photos instead of the one asked for:",
-    int(leaked.sum()),
-    "of",
-    len(wanted),
-)
-print(
-    "mean identity lower than for the simple prompt:",
-    bool(identity(made["DreamBooth"].images).mean() < identity(simple.images).mean()),
-)
+
+
+# %%
+def found(images, k):
+    """Share of what was asked for, in the three pictures of complexity k."""
+    hits = adb.metrics.attribute_hits(judge.read(images[3 * k :][:3]), wanted[3 * k :][:3])
+    return float(np.mean([hit for each in hits.values() for hit in each]))
+
+
+figure = adb.plots.new_figure(8, 2.8, "Identity and text against 0 to 5 things asked for.")
+left, right = figure.subplots(1, 2)
+adb.plots.style_axes(left, "identity", "things that the prompt asks for")
+adb.plots.style_axes(right, "text: found of what was asked", "things that the prompt asks for")
+for k, (name, images) in enumerate(drawn.items()):
+    look = dict(marker="os^"[k], color=list(adb.plots.OKABE_ITO.values())[(6, 4, 5)[k]], label=name)
+    left.plot(range(6), [identity(images[3 * n :][:3]) for n in range(6)], **look)
+    right.plot(range(6), [found(images, n) for n in range(6)], **look)
+adb.plots.legend(left)
+adb.teaching.show(figure)
+for name, images in drawn.items():
+    few, many = identity(images[:9]), identity(images[9:])
+    adb.teaching.fact(f"{name}: identity at 0 to 2 things", few, between=(-1, 1))
+    adb.teaching.fact(f"{name}: identity at 3 to 5 things", many, between=(-1, 1))
 
 # %% [markdown]
-# **Explain.** Accessories and places are there, and no place of the photos has come in where
-# another one was named. So on this small model the prompt survives. Pico survives less well: the
-# colours are right, but the face blurs and the patches sit where they please. The paper says of
-# Stable Diffusion that DreamBooth *overlooks* the concept in complex prompts; what we see is a weak
-# form of that. The next section looks for the cause.
+# {{GROWS}}
 #
 # ## 5. A word that never learned where to look
 
 # %%
-picture = 0
-for g in made.values():
-    adb.teaching.show(
-        adb.plots.word_maps(
-            g.images[picture],
-            {w: m for w, m in g.word_maps(picture).items() if w not in adb.metrics.FUNCTION_WORDS},
-            g.prompts[picture],
-        )
-    )
-maps = adb.metrics.photo_maps(db, concept)  # with the training prompt, in Pico's own photos
-ratio = float(maps["v"].mean() / maps["category"].mean())
-print("attention of [V], times that of 'cat', below 0.3:", ratio < 0.3)
+prompt, v = prompts[12], concept.placeholder
+for model in (db, stages):
+    made = adb.generate(model, prompt, [0], maps=True, words=[v, "cat"], resolution=16)
+    heats = dict(sorted(made.word_maps(0).items(), reverse=True))
+    title = f"{prompt.replace('{}', '[V] cat')} ({model.recipe_name})"
+    adb.teaching.show(adb.plots.word_maps(made.images[0], heats, title))
+told = {m.recipe_name: adb.attention_shares(m, prompt, [0]) for m in (db, stages)}
+adb.teaching.show(adb.plots.attention_stack(told, v=v, category="cat"))
+for name, model in (("DreamBooth", db), ("three stages", stages)):
+    maps = adb.metrics.photo_maps(model, concept)  # training prompt, Pico's own photos
+    ratio = maps["v"].mean() / maps["category"].mean()
+    adb.teaching.fact(f"{name}: attention of [V], times that of 'cat'", ratio, between=(0, 99))
 
 # %% [markdown]
-# **Explain.** Compare the largest values above the maps: hardly a pixel looks at [V]. (So it is for
-# Pico; for other individuals DreamBooth's [V] gets more, notebook 09 has the numbers.) And yet the
-# pictures show Pico. So it is not the word that carries him. The row of [V] could not move; for the
-# U-Net it was easier to change what *every* prompt draws than to learn to listen to a word that
-# says almost nothing. If that is so, then another prompt must show it, one without [V].
+# Does the *word* carry Pico? Ask the same models for "a cat", without [V], and compare: the
+# difference is what hangs on the word.
+
+# %%
+for name, model in (("DreamBooth", db), ("three stages", stages)):
+    unnamed = replace(base, unet=model.learner.unet)  # the same U-Net, and plain words
+    texts = [p.replace("{}", "cat") for p in prompts]
+    without = identity(adb.generate(unnamed, texts, [0]).images)
+    adb.teaching.fact(f"{name}: identity with [V]", identity(drawn[name]), between=(-1, 1))
+    adb.teaching.fact(f"{name}: identity without it", without, between=(-1, 1))
 
 # %% [markdown]
+# {{WORD}}
+#
 # ## 6. What happened to "a cat"
 #
-# **Predict.** "a photo of a cat", without [V], before and after DreamBooth. Nobody trained that
-# prompt. What will it show?
-#
-# The authors foresaw the answer and offer a remedy, **prior preservation** (Ruiz et al., section
-# 3.3): before training, the base model draws pictures of "a photo of a cat", and then every step
-# learns from both kinds, photos with [V] and those pictures without it:
+# The authors foresaw it and offer a remedy, **prior preservation** (Ruiz et al., section 3.3):
+# before training, the base model draws pictures of "a photo of a cat", and then every step learns
+# from both kinds, photos with [V] and those pictures without it:
 #
 # $$L = L_{\text{photos}} + \lambda \, L_{\text{category}}$$
 #
 # The recipe `dreambooth_prior` does that; its steps cost twice as much.
+#
+# **Predict.** "a photo of a cat", without [V]: base model, DreamBooth, and with prior preservation.
 
 # %%
 prior = adb.teaching.trained(base, concept, "dreambooth_prior")
-cats = {
-    "base": adb.generate(base, "a photo of a cat", seeds),
-    "DreamBooth": adb.generate(replace(base, unet=db.learner.unet), "a photo of a cat", seeds),
-    "with prior preservation": adb.generate(
-        replace(base, unet=prior.learner.unet), "a photo of a cat", seeds
-    ),
-}
+tuned = {"DreamBooth": db.learner.unet, "with prior preservation": prior.learner.unet}
+cats = {"base": adb.generate(base, "a photo of a cat", seeds)}
+for name, unet in tuned.items():
+    cats[name] = adb.generate(replace(base, unet=unet), "a photo of a cat", seeds)
 adb.teaching.show(
     adb.plots.image_grid(
-        [g.images for g in cats.values()],
+        [made.images for made in cats.values()],
         row_labels=list(cats),
         column_labels=[f"seed {s}" for s in seeds],
-        alt="A photo of a cat, four seeds: base model, DreamBooth, DreamBooth with prior "
-        "preservation.",
+        alt="A photo of a cat, four seeds: base model, DreamBooth, DreamBooth with prior.",
     )
 )
-for name, g in cats.items():
-    mean = identity(g.images).mean()
-    band = "above 0.5" if mean > 0.5 else "below 0.3" if mean < 0.3 else "between"
-    print(f"{name}: mean identity with Pico {band}")
-kept = adb.generate(prior, "a photo of a {}", seeds)
-print(
-    "with prior preservation, 'a photo of a [V] cat': mean identity above 0.6:",
-    identity(kept.images).mean() > 0.6,
-)
+for name, made in cats.items():
+    adb.teaching.fact(f"{name}: identity of 'a cat'", identity(made.images), between=(-1, 1))
+kept = identity(adb.generate(prior, "a photo of a {}", seeds).images)
+adb.teaching.fact("with prior preservation: identity of [V]", kept, between=(-1, 1))
 
 # %% [markdown]
-# **Explain.** There is the failure. After DreamBooth *every* cat is Pico: the photos have come into
-# a prompt that had nothing to do with them. (The authors call it language drift.) With prior
-# preservation a cat is any cat again, though not the same cats as before, and [V] is still Pico:
-# the two kinds of pictures force the network to find out what distinguishes the two prompts, and
-# that is [V].
+# {{PRIOR}}
 #
 # Wipe between the two for one seed:
 
@@ -296,7 +266,7 @@ print(wipe.text)
 #
 # Write the loss of section 6 for one batch: the mean squared error of the prediction for the
 # photos, plus `weight` times that for the pictures of the category. All four tensors have axes (b,
-# 4, y, x); the two batches may differ in b.
+# c, y, x); the two batches may differ in b.
 
 
 # %% tags=["stub"] exercise="04.1"
@@ -358,13 +328,38 @@ def pixel_difference(a, b):
 adb.teaching.check("04.3", pixel_difference)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 15 minutes): what hangs on the word?
+#
+# `named` and `plain` are identities of pictures drawn with [V] and without it, each (concepts,
+# prompts); `base` has those of the untrained model, of the same shape. Return, for each concept,
+# which share of what training has added hangs on the word: 1 if the pictures without [V] are as
+# before, 0 if they show the concept just as much, nothing (`np.nan`) where training has added less
+# than 0.05. Average over prompts first.
+
+
+# %% tags=["stub"] exercise="04.4"
+def word_share(named, plain, base):
+    return ...
+
+
+# %% tags=["solution"] exercise="04.4"
+def word_share(named, plain, base):
+    named, plain, base = (values.mean(1) for values in (named, plain, base))
+    added = named - base
+    share = np.full(len(added), np.nan)
+    clear = added >= 0.05
+    share[clear] = (named - plain)[clear] / added[clear]
+    return share
+
+
+# %% tags=["check"] exercise="04.4"
+adb.teaching.check("04.4", word_share)
+
+# %% [markdown]
 # ## Summary
 #
 # - DreamBooth trains every weight of the U-Net and leaves the word where it was.
-# - It draws the individual well, but (for Pico) hardly looks at the word: the network as a whole
-#   has become Pico's.
-# - So a prompt without [V] draws Pico too, background included. Prior preservation prevents that,
-#   at twice the cost.
+# {{SUMMARY}}
 #
 # **Read next:** section 3 of [Ruiz et al. 2023](https://arxiv.org/abs/2208.12242); sections 1 and
 # 3.1 of [Pang et al. 2024](https://arxiv.org/abs/2406.05000). **Next notebook:**

@@ -79,3 +79,29 @@ def check_3(appetite) -> str | None:
         if abs(got - maps[1].max() / np.delete(maps.max((1, 2)), 1).mean()) < 1e-9:
             return "it compares the maps' largest values, their means were asked for"
     return differs(got, means[1] / others.mean(), "the ratio")
+
+
+def check_4(rise) -> str | None:
+    def softmax(scores):
+        return np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+
+    rng = np.random.default_rng(6)
+    for scale in (1.0, 1000.0):
+        scores = scale * rng.normal(size=7)
+        for share in (0.2, 0.5, 0.9):
+            got = rise(scores.copy(), 2, share)
+            if got is ...:
+                return DOTS
+            if got is None or np.ndim(got) != 0:
+                return "one number was asked for: by how much the score rises"
+            if not np.isfinite(got):
+                return "it gave no finite number for large scores: take the largest score out first"
+            raised = scores.copy()
+            raised[2] += got
+            reached = softmax(raised)[2]
+            if abs(reached - share) < 1e-6:
+                continue
+            if abs(softmax(np.where(np.arange(7) == 2, got, scores))[2] - share) < 1e-6:
+                return "that is the score that [V] needs: its rise was asked for, so subtract"
+            return f"[V] then gets {reached:.3f} of the pixel, {share:g} was asked for"
+    return None

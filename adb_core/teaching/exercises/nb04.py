@@ -77,3 +77,30 @@ def check_3(pixel_difference) -> str | None:
         if np.allclose(got, (a.astype(float) - b).reshape(3, -1).mean(1) / 255):
             return "differences of opposite sign cancel: take absolute values"
     return differs(got, wanted, "the list of differences")
+
+
+def check_4(word_share) -> str | None:
+    rng = np.random.default_rng(8)
+    base = rng.uniform(0, 0.2, (4, 5))
+    named = base + np.array([[0.6], [0.4], [0.01], [0.5]]) + rng.normal(0, 0.02, (4, 5))
+    plain = base + np.array([[0.0], [0.4], [0.0], [0.25]]) + rng.normal(0, 0.02, (4, 5))
+    got = word_share(named.copy(), plain.copy(), base.copy())
+    if got is ...:
+        return DOTS
+    if got is None:
+        return "it returned nothing (None): is there a return?"
+    got = np.asarray(got, dtype=float)
+    if got.shape != (4,):
+        return f"it gave the shape {got.shape}, one number for each of four concepts was asked for"
+    added = (named - base).mean(1)
+    wanted = (named - plain).mean(1) / added
+    if np.isfinite(got[2]):
+        return "the third concept's training has added next to nothing: np.nan was asked for there"
+    clear = np.array([0, 1, 3])
+    if np.isnan(got[clear]).any():
+        return "it gave np.nan for a concept to which training has added much"
+    if np.allclose(got[clear], ((named - plain) / (named - base)).mean(1)[clear]):
+        return "it averages the prompts' shares: average over prompts first, then divide"
+    if np.allclose(got[clear], (plain - base).mean(1)[clear] / added[clear]):
+        return "that is what does NOT hang on the word: compare with the pictures without [V]"
+    return differs(got[clear], wanted[clear], "the share")
