@@ -76,6 +76,9 @@ def figures():
             "cat",
         ),
         "film": film_figures()[1],
+        "controls": plots.beside_controls(
+            {"base model": {"text": 0.9}}, {"base model": {"text": 0.1}}, {"text": 0.97}
+        ),
     }
 
 
@@ -114,6 +117,7 @@ def test_figures_say_what_they_show():
     )
     assert "one: 3 steps, loss from 1.000 to 0.333" in plots.alt_text(made["curves"])
     assert "word0 most at the top left" in plots.alt_text(made["words"])
+    assert "base model: text 0.90, control 0.10" in plots.alt_text(made["controls"])
     assert "inversion, step 1" in plots.alt_text(made["film"])
     assert "[v] 20 %" in plots.alt_text(made["film"])
     assert plots.alt_text(plots.set_alt_text(made["grid"], "other")) == "other"
@@ -128,6 +132,8 @@ def test_figures_refuse_nothing_to_draw():
         lambda: plots.attention_grid([[image]], [[]]),
         lambda: plots.embedding_drift([], np.zeros((1, 2)), {}, "cat"),
         lambda: film_figures(()),
+        lambda: plots.beside_controls({}, {}),
+        lambda: plots.beside_controls({"a": {"text": 1.0}}, {"a": {"identity": 0.0}}),
     ):
         with pytest.raises(ValueError):
             call()

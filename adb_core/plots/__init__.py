@@ -5,6 +5,7 @@ figure carries a text that says what it shows (:func:`alt_text`). Hues are those
 which people with any of the common color blindnesses can tell apart.
 """
 
+from .bars import beside_controls
 from .curves import curves_alt, training_curves
 from .diagram import diagram
 from .drift import DriftPoint, drift_alt, embedding_drift
@@ -40,6 +41,7 @@ __all__ = [
     "alt_text",
     "attention_grid",
     "attention_stack",
+    "beside_controls",
     "by_complexity",
     "complexity_alt",
     "curves_alt",

@@ -14,6 +14,7 @@ from .playground import RegularizerPlayground
 from .power import PowerCalculator
 from .preference import PreferencePanel
 from .prompt_bench import PromptBench
+from .threshold import ThresholdPanel
 
 __all__ = [
     "AttentionExplorer",
@@ -25,6 +26,7 @@ __all__ = [
     "PreferencePanel",
     "PromptBench",
     "RegularizerPlayground",
+    "ThresholdPanel",
     "Worker",
     "wide",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import differs
+from . import DOTS, differs
 
 
 def check_1(found) -> str | None:
@@ -94,3 +94,25 @@ def check_3(points_at) -> str | None:
             "counts, not the sum"
         )
     return None
+
+
+def check_4(holm) -> str | None:
+    p = np.array([0.04, 0.001, 0.9, 0.012, 0.011])
+    wanted = np.array([0.08, 0.005, 0.9, 0.044, 0.044])
+    got = holm(p.copy())
+    if got is ...:
+        return DOTS
+    if got is None:
+        return "it returned nothing (None): is there a return?"
+    got = np.asarray(got, dtype=float)
+    if got.shape != p.shape:
+        return f"it gave the shape {got.shape}, five values were asked for"
+    if np.allclose(got, np.minimum(1, 5 * p)):
+        return "that is Bonferroni's correction: only the smallest is multiplied by m"
+    if np.allclose(got, np.sort(wanted)):
+        return "the values are right, but sorted: return them in the order that was given"
+    if np.allclose(got, [0.08, 0.005, 0.9, 0.036, 0.044]):
+        return "0.012 becomes smaller than 0.011 before it: none may fall below one before"
+    if (got > 1).any():
+        return "a p value cannot be larger than 1"
+    return differs(got, wanted, "the corrected value")
