@@ -10,6 +10,7 @@ from .before_after import BeforeAfter
 from .canvas import Canvas
 from .drift import DriftExplorer
 from .panel import Panel, Worker, wide
+from .picture_slider import PictureSlider
 from .playground import RegularizerPlayground
 from .power import PowerCalculator
 from .preference import PreferencePanel
@@ -22,6 +23,7 @@ __all__ = [
     "Canvas",
     "DriftExplorer",
     "Panel",
+    "PictureSlider",
     "PowerCalculator",
     "PreferencePanel",
     "PromptBench",

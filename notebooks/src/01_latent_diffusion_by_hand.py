@@ -156,37 +156,28 @@ def to_latents(images):
 def to_images(latents):
     """(b, 16, 16, 16) -> uint8 (b, 128, 128, 3)"""
     pixels = base.vae.decode(latents / base.vae.config.scaling_factor).sample  # about -1 to 1
-    return (
-        ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
-    )
+    pixels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().permute(0, 2, 3, 1)
+    return pixels.numpy().astype(np.uint8)
 
 
-cat = world.Scene(
-    "cat",
-    world.individual("red", np.random.default_rng(0)),
-    accessory="hat",
-    place="beach",
-)
+# %%
+red = world.individual("red", np.random.default_rng(0))
+cat = world.Scene("cat", red, accessory="hat", place="beach")
 photos = [world.render_image(cat, seed=0), *adb.Concept.bundled("pico").squares(base.side)[[0, 3]]]
 latents = to_latents(photos)
 back = to_images(latents)
 error = np.abs(np.stack(photos).astype(int) - back)
+missing = list((255 - 4 * error).clip(0, 255).astype(np.uint8))
 adb.teaching.show(
     adb.plots.image_grid(
-        [photos, list(back), list((255 - 4 * error).clip(0, 255).astype(np.uint8))],
+        [photos, list(back), missing],
         row_labels=["picture", "after the VAE", "difference x 4 (white: none)"],
         alt="Three pictures, the same after the VAE's round trip, and the difference, which is "
         "faint and lies on edges.",
     )
 )
 psnr = 10 * np.log10(255**2 / (error.astype(float) ** 2).mean((1, 2, 3)))
-print(
-    "picture:",
-    photos[0].shape,
-    "-> latent:",
-    tuple(latents.shape[1:]),
-    f"| {photos[0].size // latents[0].numel()} times fewer numbers",
-)
+print("picture:", photos[0].shape, "-> latent:", tuple(latents.shape[1:]))
 adb.teaching.fact("least PSNR of the three", psnr.min(), between=(25, 40), unit="dB")
 adb.teaching.fact("spread of the latents", latents.std(), between=(0.7, 1.3))
 
@@ -232,23 +223,17 @@ beta = torch.linspace(config.beta_start**0.5, config.beta_end**0.5, steps) ** 2 
 alpha_bar = (1 - beta).cumprod(0)
 print("the scheduler's own table:", torch.allclose(alpha_bar, base.scheduler.alphas_cumprod))
 
-figure = adb.plots.new_figure(
-    5.2,
-    2.6,
-    "Two curves over the timestep: the picture's weight falls from 1 to nearly 0, the noise's "
-    "rises from 0 to 1.",
-)
+# %%
+alt = "Two curves over the timestep: the picture's weight falls from 1, the noise's rises to 1."
+figure = adb.plots.new_figure(5.2, 2.6, alt)
 ax = adb.plots.style_axes(figure.subplots(), "how x_t is mixed", "timestep t", "weight")
-ax.plot(alpha_bar.sqrt(), color=adb.plots.OKABE_ITO["blue"], label="of the picture")
-ax.plot(
-    (1 - alpha_bar).sqrt(),
-    color=adb.plots.OKABE_ITO["vermillion"],
-    linestyle="--",
-    label="of the noise",
-)
-ax.legend(fontsize=7, facecolor=adb.plots.PAPER, labelcolor=adb.plots.INK)
+blue, red_line = adb.plots.OKABE_ITO["blue"], adb.plots.OKABE_ITO["vermillion"]
+ax.plot(alpha_bar.sqrt(), color=blue, label="of the picture")
+ax.plot((1 - alpha_bar).sqrt(), color=red_line, linestyle="--", label="of the noise")
+adb.plots.legend(ax)
 adb.teaching.show(figure)
-print("weight of the picture at the last step:", round(float(alpha_bar[-1].sqrt()), 2))
+weight = float(alpha_bar[-1].sqrt())
+adb.teaching.fact("weight of the picture at the last step", weight, between=(0.06, 0.08))
 
 # %% [markdown]
 # **Predict.** At which timestep will *you* no longer be able to say what the picture shows? Move
@@ -256,28 +241,15 @@ print("weight of the picture at the last step:", round(float(alpha_bar[-1].sqrt(
 
 # %%
 noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(3))
-
-
-class NoiseSlider(adb.widgets.Panel):
-    """One latent at any noise level: decoded (left), and its first channel (right)."""
-
-    def __init__(self):
-        self.t = adb.widgets.wide("IntSlider", "timestep", min=0, max=steps - 1, value=250)
-        super().__init__([self.t], "How much of the picture is left?")
-        self.watch(self._refresh, self.t)
-
-    def _refresh(self):
-        a = alpha_bar[self.t.value]
-        noisy = a.sqrt() * latents[:1] + (1 - a).sqrt() * noise
-        self.paint(
-            adb.pictures.side_by_side(
-                adb.pictures.enlarge(to_images(noisy)[0]), adb.pictures.enlarge(grey(noisy[0])[0])
-            )
-        )
-        self.say(f"t = {self.t.value}: {a.sqrt():.2f} x picture + {(1 - a).sqrt():.2f} x noise")
-
-
-slider = NoiseSlider()
+levels = range(0, steps, 50)
+rows, said = {}, {}
+for t in levels:
+    a = alpha_bar[t]
+    noisy = a.sqrt() * latents[:1] + (1 - a).sqrt() * noise
+    rows[t] = [to_images(noisy)[0], adb.pictures.enlarge(grey(noisy[0])[0], base.side)]
+    said[t] = f"t = {t}: {a.sqrt():.2f} x picture + {(1 - a).sqrt():.2f} x noise"
+title = "How much of the picture is left? Decoded (left), and the first channel (right)"
+slider = adb.widgets.PictureSlider("timestep", rows, said, title, start=250)
 slider.view
 
 # %% [markdown]
@@ -285,7 +257,7 @@ slider.view
 
 # %%
 for t in (100, 500, 900):
-    slider.t.value = t
+    slider.at.value = t
     print(slider.text)
 times = torch.tensor([100, 500, 900])
 a = alpha_bar[times].view(-1, 1, 1, 1)  # one level for each of the batch
@@ -348,45 +320,33 @@ noisy = a.sqrt() * x0 + (1 - a).sqrt() * eps  # (5, 16, 16, 16)
 
 def guess(text):
     """The U-Net's idea of the clean latent at the five levels."""
-    v = base.unet(
-        noisy, times, encoder_hidden_states=encode_text(text).expand(5, -1, -1)
-    ).sample  # (5, 16, 16, 16)
+    states = encode_text(text).expand(5, -1, -1)
+    v = base.unet(noisy, times, encoder_hidden_states=states).sample  # (5, 16, 16, 16)
     return a.sqrt() * noisy - (1 - a).sqrt() * v
 
 
 with_text, without = guess(prompt), guess("")
+
+# %%
 adb.teaching.show(
     adb.plots.image_grid(
-        [list(to_images(noisy)), list(to_images(with_text)), list(to_images(without))],
+        [list(to_images(x)) for x in (noisy, with_text, without)],
         row_labels=["noised", "guess, with the caption", "guess, with an empty caption"],
         column_labels=[f"t = {t}" for t in times],
         alt="A cat at five noise levels and the U-Net's guesses: sharp at low noise, a blur at "
         "the highest.",
     )
 )
-
-
-def miss(guessed):
-    return ((guessed - x0) ** 2).mean((1, 2, 3))  # (5,)
-
-
-print(
-    "U-Net:",
-    tuple(noisy.shape),
-    "+ time + text",
-    tuple(encode_text(prompt).shape),
-    "->",
-    tuple(with_text.shape),
-)
-print("the guess gets worse with every level:", bool((miss(with_text).diff() > 0).all()))
-print(
-    "the caption helps at t = 50:",
-    "hardly" if float(miss(without)[0] / miss(with_text)[0]) < 1.3 else "clearly",
-)
-print(
-    "the caption helps at t = 999:",
-    "hardly" if float(miss(without)[4] / miss(with_text)[4]) < 1.3 else "clearly",
-)
+mask = adb.metrics.mask_cells(world.render(cat, seed=0).masks["subject"], (16, 16))
+where = torch.tensor(mask)  # share of each latent that is cat
+miss = {  # squared error on the cat at the five levels
+    name: ((x - x0) ** 2).mean(1).mul(where).sum((1, 2)) / where.sum()
+    for name, x in (("with", with_text), ("without", without))
+}
+for k in (0, 4):
+    gain = miss["without"][k] / miss["with"][k]
+    name = f"error on the cat without the caption, times that with it, t = {times[k]}"
+    adb.teaching.fact(name, gain, between=(0.5, 99))
 
 # %% [markdown]
 # **Explain.** With little noise the picture itself says what it shows, and the caption adds hardly
@@ -420,28 +380,19 @@ def guided_velocity(latents, t, scale):
     return v_u + scale * (v_c - v_u)
 
 
-start = torch.randn(
-    (1, 16, 16, 16), generator=torch.Generator().manual_seed(0)
-)  # seed 0 of this series
-scales = (0, 1, 3)
+seed_0 = torch.Generator().manual_seed(0)
+start = torch.randn((1, 16, 16, 16), generator=seed_0)
 first = alpha_bar[-1]
-opening = torch.cat(
-    [
-        first.sqrt() * start - (1 - first).sqrt() * guided_velocity(start, steps - 1, s)
-        for s in scales
-    ]
-)
+scales = (0, 1, 3)
+velocities = [guided_velocity(start, steps - 1, s) for s in scales]
+opening = torch.cat([first.sqrt() * start - (1 - first).sqrt() * v for v in velocities])
 adb.teaching.show(
     adb.plots.image_grid(
         [list(to_images(opening))],
         column_labels=[f"s = {s}" for s in scales],
-        alt="The first guess from pure noise at three guidance scales: a dark blur, a blurred cat"
-        " on a beach, and the same, brighter.",
+        alt="The first guess from pure noise at three guidance scales: a blur without the caption, "
+        "a blurred cat on a beach with it, and the same, stronger.",
     )
-)
-print(
-    "the larger s, the larger the spread of the guessed latent:",
-    bool((opening.std((1, 2, 3)).diff() > 0).all()),
 )
 
 # %% [markdown]
@@ -452,33 +403,18 @@ print(
 chosen = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 drawn = {s: adb.generate(base, prompt, seeds=[0, 1, 2], guidance=s).images for s in chosen}
 judge = adb.load_judge()  # a separate network that names what it sees, see notebook 09
-
-
-class GuidanceSlider(adb.widgets.Panel):
-    """Pictures that were drawn beforehand, one row for each scale."""
-
-    def __init__(self):
-        self.scale = adb.widgets.wide("SelectionSlider", "guidance s", options=chosen, value=3.0)
-        super().__init__([self.scale], prompt)
-        self.watch(self._refresh, self.scale)
-
-    def _refresh(self):
-        images = drawn[self.scale.value]
-        seen = judge.read(images)
-        found = [
-            f"{word} in {sum(w == word for w in seen[label])}"
-            for label, word in (("category", "cat"), ("accessory", "hat"), ("place", "beach"))
-        ]
-        self.paint(adb.pictures.side_by_side(*(adb.pictures.enlarge(i) for i in images)))
-        self.say(f"guidance {self.scale.value:g}: of 3 pictures the judge sees {', '.join(found)}")
-
-
-guidance = GuidanceSlider()
+looked = (("category", "cat"), ("accessory", "hat"), ("place", "beach"))
+said = {}
+for s, images in drawn.items():
+    seen = judge.read(images)
+    counts = [f"{word} in {sum(w == word for w in seen[label])}" for label, word in looked]
+    said[s] = f"guidance {s:g}: of 3 pictures the judge sees {', '.join(counts)}"
+guidance = adb.widgets.PictureSlider("guidance s", drawn, said, prompt, start=3.0)
 guidance.view
 
 # %%
 for s in (1.0, 3.0, 12.0):
-    guidance.scale.value = s
+    guidance.at.value = s
     print(guidance.text)
 adb.teaching.show(
     adb.plots.image_grid(
@@ -488,10 +424,8 @@ adb.teaching.show(
         alt="Three seeds at seven guidance scales.",
     )
 )
-edges = {
-    s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen
-}  # mean step between neighbours in a row
-print("harder edges at 12 than at 3:", bool(edges[12.0] > edges[3.0]))
+hard = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen}
+adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], between=(0.5, 9))
 
 # %% [markdown]
 # **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not.
@@ -515,9 +449,7 @@ times = list(range(steps - 1, 0, -stride))  # 999, 959, ... 39: 25 levels
 x, trail = start, []
 for t in times:
     a = alpha_bar[t]
-    below = (
-        alpha_bar[t - stride] if t >= stride else torch.tensor(1.0)
-    )  # the last step ends without noise
+    below = alpha_bar[t - stride] if t >= stride else torch.tensor(1.0)  # it ends without noise
     v = guided_velocity(x, t, 3.0)
     clean = a.sqrt() * x - (1 - a).sqrt() * v
     dirt = (1 - a).sqrt() * x + a.sqrt() * v
@@ -535,20 +467,13 @@ from diffusers import DDIMScheduler
 
 pipeline = base.pipeline()
 pipeline.scheduler = DDIMScheduler.from_config(base.scheduler.config)
-theirs = pipeline(
-    prompt,
-    num_inference_steps=25,
-    guidance_scale=3.0,
-    generator=torch.Generator().manual_seed(0),
-    output_type="latent",
-).images
-print("the same levels:", pipeline.scheduler.timesteps.tolist() == times)
+how = dict(num_inference_steps=25, guidance_scale=3.0, output_type="latent")
+theirs = pipeline(prompt, generator=torch.Generator().manual_seed(0), **how).images
+assert pipeline.scheduler.timesteps.tolist() == times
 print("the same latents:", torch.allclose(x, theirs, atol=1e-3))
 picture = adb.generate(base, prompt, seeds=[0], scheduler=DDIMScheduler).images[0]
-print(
-    "the same picture, to one level in 256:", bool(np.abs(picture.astype(int) - by_hand).max() <= 1)
-)
-assert torch.allclose(x, theirs, atol=1e-3)
+far = int(np.abs(picture.astype(int) - by_hand).max())
+adb.teaching.fact("largest difference of a pixel, of 255", far, between=(0, 1))
 
 # %% [markdown]
 # Here is how it came about: above, the noisy latent decoded; below, the guess of the clean picture
@@ -567,11 +492,8 @@ adb.teaching.show(
 )
 final = trail[-1][1]
 far = [float((clean - final).pow(2).mean()) for _, clean in trail]
-print(
-    "the guess comes nearer to the final picture at nearly every step:",
-    sum(b < a for a, b in zip(far, far[1:])) >= 20,
-)
-print("share of the way that the first 8 of 25 steps go, at least half:", far[7] < far[0] / 2)
+gone = 100 * (1 - far[7] / far[0])
+adb.teaching.fact("way to the last guess after 8 of 25 steps", gone, between=(50, 100), unit="%")
 
 # %% [markdown]
 # **Explain.** Large shapes and the layout are settled in the first third, details last. That is why
@@ -595,9 +517,8 @@ for t in plain.timesteps:
     x = plain.step(guided_velocity(x, t, 3.0), t, x).prev_sample
 
 library = adb.generate(base, prompt, seeds=[0], scheduler=plain).images[0]
-same = bool(np.abs(library.astype(int) - to_images(x)[0]).max() <= 1)
-print(type(plain).__name__, "by hand is what adb.generate draws with it:", same)
-assert same
+far = int(np.abs(library.astype(int) - to_images(x)[0]).max())
+adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
 # **Predict.** With only 8 steps instead of 25, which of the two comes nearer to where 100 small
@@ -618,10 +539,9 @@ adb.teaching.show(
         alt="Four seeds with eight steps of two samplers, and with a hundred steps.",
     )
 )
-gap = {
-    name: np.abs(images.astype(float) - far_end).mean((1, 2, 3)) for name, images in short.items()
-}
-print("DPM-Solver++ is nearer:", int((gap["DPM-Solver++"] < gap["DDIM"]).sum()), "of", len(seeds))
+gap = {name: np.abs(images.astype(float) - far_end).mean() for name, images in short.items()}
+nearer = gap["DDIM"] / gap["DPM-Solver++"]
+adb.teaching.fact("distance of DDIM, times DPM-Solver++'s", nearer, between=(1, 9))
 
 # %% [markdown]
 # **Explain.** DPM-Solver++ comes nearer. On four pictures of one prompt this is an illustration,
@@ -668,9 +588,8 @@ for t in scheduler.timesteps:
     x = scheduler.step(guided_velocity(x, t, 3.0), t, x, generator=generator).prev_sample
 
 default = adb.generate(base, prompt, seeds=[0]).images[0]
-same = bool(np.abs(default.astype(int) - to_images(x)[0]).max() <= 1)
-print("with fresh noise, by hand is what adb.generate draws:", same)
-assert same
+far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
+adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
 # **Explain.** {{TODO}}
