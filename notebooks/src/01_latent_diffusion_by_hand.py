@@ -16,11 +16,10 @@
 #
 # {{badge}}
 #
-# A text-to-image model of the Stable Diffusion family is four parts that pass tensors to each
-# other: a **text encoder** turns words into vectors, a **VAE** turns pictures into small latents
-# and back, a **U-Net** looks at a noisy latent and says what is noise in it, and a **scheduler**
-# decides how big a step to take. Each is short. Here you run each one alone, then put them
-# together, and the picture that your own loop draws turns out to be the pipeline's.
+# A text-to-image model of the Stable Diffusion family is four parts: a **text encoder** turns words
+# into vectors, a **VAE** turns pictures into small latents and back, a **U-Net** says what is noise
+# in a noisy latent, and a **scheduler** decides how big a step to take. Here you run each one
+# alone, then put them together, and your own loop draws the pipeline's picture.
 #
 # **You will learn**
 # - what goes in and out of text encoder, VAE, U-Net and scheduler, as shapes and as pictures;
@@ -48,8 +47,7 @@ adb.teaching.show(diagram)
 # ## 1. Four parts
 #
 # The architecture is latent diffusion (Rombach et al. 2022,
-# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752)). The tiny model has the same parts as Stable
-# Diffusion 2.1, only smaller.
+# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752)): the parts of Stable Diffusion 2.1, smaller.
 
 # %%
 import inspect
@@ -131,9 +129,8 @@ print("red -> blue changes:", changed(prompt.replace("red", "blue")))
 
 # %% [markdown]
 # **Explain.** The encoder reads from left to right: a token sees itself and what stands before it.
-# So the state of "cat" knows that the cat is red, but not that it will stand on the beach. It also
-# means that **the state of every word after `[V]` contains some of `[V]`**: one of the ways in
-# which a badly learned `[V]` spoils the rest of a prompt.
+# The state of "cat" knows that the cat is red, but not where it will stand. So **the state of every
+# word after `[V]` contains some of `[V]`**: one way in which it can spoil the rest of a prompt.
 #
 # ## 4. The VAE's round trip
 #
@@ -176,6 +173,8 @@ adb.teaching.show(
         "faint and lies on edges.",
     )
 )
+
+# %%
 psnr = 10 * np.log10(255**2 / (error.astype(float) ** 2).mean((1, 2, 3)))
 print("picture:", photos[0].shape, "-> latent:", tuple(latents.shape[1:]))
 adb.teaching.fact("least PSNR of the three", psnr.min(), between=(25, 40), unit="dB")
@@ -184,10 +183,7 @@ adb.teaching.fact("spread of the latents", latents.std(), between=(0.7, 1.3))
 # %% [markdown]
 # **Explain.** Nearly everything survives: eyes, spots and the star too. PSNR says how large the
 # difference is, in decibels, and higher is better. This bounds all that follows: what the VAE
-# cannot draw cannot be learned, whatever the U-Net does. (The first VAE of this series had 4
-# channels, came back at 20 dB, and wiped out the star; no recipe could bring it back.)
-#
-# A latent is still a picture of sorts. These are its sixteen channels:
+# cannot draw, no recipe can learn. A latent is still a picture of sorts; its sixteen channels:
 
 
 # %%
@@ -269,9 +265,9 @@ print("equal to the scheduler's add_noise:", torch.allclose(ours, theirs, atol=1
 
 # %% [markdown]
 # **Explain.** The picture fades gradually, colours and large shapes last. Even the last level keeps
-# 7 % of the picture, so strictly the noise that sampling starts from is a little purer than
-# anything the U-Net was trained on. This is a known flaw of the schedule that Stable Diffusion uses
-# (Lin et al. 2023, [arXiv 2305.08891](https://arxiv.org/abs/2305.08891)).
+# 7 % of it, so sampling starts from purer noise than anything the U-Net was trained on: a known
+# flaw of Stable Diffusion's schedule (Lin et al. 2023,
+# [arXiv 2305.08891](https://arxiv.org/abs/2305.08891)).
 #
 # ## 6. What the U-Net predicts
 #
@@ -299,10 +295,9 @@ print("picture recovered:", torch.allclose(cos * x_t - sin * v, x0, atol=1e-5))
 print("noise recovered:", torch.allclose(sin * x_t + cos * v, eps, atol=1e-5))
 
 # %% [markdown]
-# The core asks for this target wherever it trains, and for the noise itself with models that
-# predict noise, as Stable Diffusion 2.1-base does. Training then minimises
-# $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$ (for noise-predicting models: Rombach et al.
-# 2022, eq. 3).
+# This is the target wherever the core trains, or the noise itself with models that predict noise,
+# as Stable Diffusion 2.1-base. Training minimises
+# $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$.
 
 # %%
 print(inspect.getsource(adb.losses.diffusion_target))
@@ -337,6 +332,8 @@ adb.teaching.show(
         "the highest.",
     )
 )
+
+# %%
 mask = adb.metrics.mask_cells(world.render(cat, seed=0).masks["subject"], (16, 16))
 where = torch.tensor(mask)  # share of each latent that is cat
 miss = {  # squared error on the cat at the five levels
@@ -349,14 +346,10 @@ for k in (0, 4):
     adb.teaching.fact(name, gain, between=(0.5, 99))
 
 # %% [markdown]
-# **Explain.** With little noise the picture itself says what it shows, and the caption adds hardly
-# anything. With much noise the caption says what stands there. The best guess under a squared error
-# is the *mean* of all pictures that would fit, which is a blur; a sharp picture needs many small
-# steps, each of which decides a little more.
-#
-# Look at the last picture of the last row: no caption, and 7 % of the picture. The colours of sky
-# and sand are there all the same. Large areas survive very much noise, which is how the flaw of the
-# schedule shows.
+# **Explain.** With little noise the picture itself says what it shows. With much noise the caption
+# says what colour that cat has. The best guess under a squared error is the *mean* of all pictures
+# that would fit, which is a blur; a sharp picture needs many small steps, each of which decides a
+# little more. In the last column sky and sand are there even without a caption: the 7 %.
 #
 # ## 7. Guidance by hand
 #
@@ -374,12 +367,12 @@ text = torch.cat([encode_text(""), states])  # (2, 40, 128): the empty caption f
 
 def guided_velocity(latents, t, scale):
     """latents (1, 16, 16, 16)"""
-    v_u, v_c = base.unet(torch.cat([latents, latents]), t, encoder_hidden_states=text).sample.chunk(
-        2
-    )
+    both = torch.cat([latents, latents])
+    v_u, v_c = base.unet(both, t, encoder_hidden_states=text).sample.chunk(2)
     return v_u + scale * (v_c - v_u)
 
 
+# %%
 seed_0 = torch.Generator().manual_seed(0)
 start = torch.randn((1, 16, 16, 16), generator=seed_0)
 first = alpha_bar[-1]
@@ -428,12 +421,11 @@ hard = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chose
 adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], between=(0.5, 9))
 
 # %% [markdown]
-# **Explain.** Cat and beach are seen at all three of these scales; at the largest, one hat is not.
-# Louder is not surer: a larger $s$ says the caption louder, and pays with harder edges and
-# contrasts: look at the faces and outlines at 12. And the missing hat? Look at the last column: you
-# can see all three. The judge is a network too, and strong contrasts can mislead it, which is a
-# first reason to measure more than one thing (notebook 09). Three pictures prove little: the core's
-# default, 3, was chosen on many prompts. Stable Diffusion is usually sampled with 7.5.
+# **Explain.** Louder is not surer: a larger $s$ says the caption louder, and pays with harder edges
+# and contrasts; look at the faces at 12. There the judge no longer sees the hats, though you may:
+# it is a network too, and strong contrasts can mislead it, a first reason to measure more than one
+# thing (notebook 09). Three pictures prove little: the core's default, 3, was chosen on many
+# prompts. Stable Diffusion is usually sampled with 7.5.
 #
 # ## 8. The sampling loop
 #
@@ -496,16 +488,14 @@ gone = 100 * (1 - far[7] / far[0])
 adb.teaching.fact("way to the last guess after 8 of 25 steps", gone, between=(50, 100), unit="%")
 
 # %% [markdown]
-# **Explain.** Large shapes and the layout are settled in the first third, details last. That is why
-# a word that is overlooked early is hard to bring in later, and why notebook 02 looks at attention
-# over all steps.
+# **Explain.** Large shapes and the layout are settled in the first third, details last: a word that
+# is overlooked early is hard to bring in later.
 #
 # ## 9. A better step
 #
-# The core samples with DPM-Solver++ (Lu et al. 2022,
-# [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)), which also uses the previous guess to see
-# where the path is bending. Its formula is longer, so here the scheduler does the step; the loop
-# stays ours.
+# DPM-Solver++ (Lu et al. 2022, [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)) also uses the
+# previous guess to see where the path is bending. Its formula is longer, so here the scheduler does
+# the step; the loop stays ours.
 
 # %%
 from diffusers import DPMSolverMultistepScheduler
@@ -539,24 +529,24 @@ adb.teaching.show(
         alt="Four seeds with eight steps of two samplers, and with a hundred steps.",
     )
 )
+
+# %%
 gap = {name: np.abs(images.astype(float) - far_end).mean() for name, images in short.items()}
 nearer = gap["DDIM"] / gap["DPM-Solver++"]
 adb.teaching.fact("distance of DDIM, times DPM-Solver++'s", nearer, between=(1, 9))
 
 # %% [markdown]
-# **Explain.** DPM-Solver++ comes nearer. On four pictures of one prompt this is an illustration,
-# not a measurement.
+# **Explain.** DPM-Solver++ comes nearer: on four pictures of one prompt an illustration, not a
+# measurement.
 #
 # ## 10. Fresh noise on the way
 #
-# So far the start decided everything: the rest of the way is fixed. A sampler may also take out a
-# little more noise than a step asks for and put fresh noise in its place. In theory both kinds draw
-# from the same distribution. In practice a U-Net makes mistakes, and what is fixed early stays;
-# fresh noise gives later steps the chance to mend it. The bundled model is drawn with
-# DPM-Solver++'s variant of this kind (its scheduler file says `sde-dpmsolver++`).
+# So far the start decided everything. A sampler may also take out a little more noise than a step
+# asks for and put fresh noise in its place. In theory both draw from the same distribution. In
+# practice a U-Net makes mistakes, and fresh noise lets later steps mend them. The bundled model is
+# drawn with DPM-Solver++'s variant of this kind (`sde-dpmsolver++` in its scheduler file).
 #
-# **Predict.** The same prompts, U-Net, starts and number of steps. Each prompt asks for four things
-# beside the cat. How many more of them will be found?
+# **Predict.** The same prompts, U-Net, starts and number of steps. Which look cleaner?
 
 # %%
 listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
@@ -571,6 +561,8 @@ adb.teaching.show(
         alt="Six prompts, drawn without and with fresh noise in every step.",
     )
 )
+
+# %%
 for name, images in lots.items():
     hits = adb.metrics.attribute_hits(judge.read(images), [entry["asks"] for entry in listed])
     found = 100 * np.mean([hit for each in hits.values() for hit in each])
@@ -674,8 +666,7 @@ adb.teaching.check("01.3", translate)
 #   from noise to picture.
 # - Your loop and the library's pipeline draw the same picture.
 #
-# Where the words enter has stayed closed so far: the U-Net's cross-attention. It is what
-# AttnDreamBooth is about.
+# Where the words enter has stayed closed so far: the U-Net's cross-attention.
 #
 # **Read next:** sections 3.2 and 3.3 of Rombach et al. 2022,
 # [arXiv 2112.10752](https://arxiv.org/abs/2112.10752). **Next notebook:**
