@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import NEXT
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 from adb_core.system.commands import command_app
+from adb_core.system.paths import data_dir
 from adb_core.toyworld import concepts, gallery, grammar, portraits, prompts, scene
 from adb_core.toyworld.gallery import mask_picture, write_gallery
 from adb_core.toyworld.render import SIZE, render, render_image
@@ -411,7 +411,7 @@ def test_concepts_and_prompts_on_disk_are_these(tmp_path):
     for name in ("concepts", "prompts"):
         mine, theirs = (
             {p.relative_to(root): p for p in (root / name).rglob("*") if p.is_file()}
-            for root in (tmp_path, NEXT)
+            for root in (tmp_path, data_dir())
         )
         assert mine.keys() == theirs.keys()
         for relative, path in mine.items():
