@@ -363,18 +363,14 @@ def test_a_judge_of_another_world_is_built_from_its_own_words(tmp_path):
         loaded.read(_pictures(1))
 
 
-@pytest.mark.parametrize("number, size", [(1, 64), (2, 128)])
-def test_a_judge_of_an_earlier_format_has_four_looks_and_heads_without(tmp_path, number, size):
-    from adb_core.tinymodel.judge import JudgeConfig
-
-    old = Judge(JudgeConfig(size, looks=4, heads_look=False)).eval()
-    old.save(tmp_path)
-    stored = json.loads((tmp_path / "config.json").read_text())
-    kept = {k: v for k, v in stored.items() if k not in ("looks", "heads_look")}
-    (tmp_path / "config.json").write_text(json.dumps({**kept, "format": number}))
-    loaded = Judge.load(tmp_path)
-    assert loaded.config == old.config
-    assert loaded.heads["color"].in_features < Judge().heads["color"].in_features
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_judge_of_another_format_is_refused_in_one_line(tmp_path, number):
+    Judge().save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": number}))
+    with pytest.raises(ValueError, match=f"of format {number}.*pretrain") as caught:
+        Judge.load(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["judge.safetensors", "config.json"])

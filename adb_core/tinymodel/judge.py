@@ -37,7 +37,7 @@ class JudgeConfig:
         labels: label -> its words.
         looks: learned attention maps, through which the identity part looks at the subject.
         heads_look: the heads look through them too, so that a color is the subject's and not the
-            ball's beside it; judges of format 1 and 2 do not.
+            ball's beside it.
     """
 
     size: int = SIZE
@@ -209,13 +209,15 @@ def read_config(folder: Path) -> JudgeConfig:
 
 
 def _config(stored: dict) -> JudgeConfig:
-    """The stored JSON as a config; format 1 is the first world's, of 64 pixels.
+    """The stored JSON as a config.
 
-    Before format 3 there were four looks, and the heads did without.
+    Raises:
+        ValueError: of another format, or a size that no judge has.
     """
+    if stored["format"] != FORMAT:
+        raise ValueError(f"it is of format {stored['format']}, this version reads {FORMAT}")
     labels = {name: tuple(words) for name, words in stored["labels"].items()}
-    size = int(stored["size"]) if stored["format"] > 1 else 64
-    looks, heads_look = int(stored.get("looks", 4)), bool(stored.get("heads_look", False))
+    size, looks, heads_look = int(stored["size"]), int(stored["looks"]), bool(stored["heads_look"])
     a, b, c, d = (int(w) for w in stored["widths"])
     if size not in (64, 128):
         raise ValueError(f"size must be 64 or 128, got {size}")

@@ -73,8 +73,7 @@ print(
 #
 # The tokenizer cuts a text into pieces that it has numbers for. `</w>` marks the end of a word.
 #
-# **Predict.** Every word of the toy world is one piece. "Pelican" is not a word of this world. What
-# will become of it?
+# **Predict.** Every word of the toy world is one piece. "Pelican" is none. What will become of it?
 
 # %%
 prompt = "a photo of a red cat wearing a hat on the beach"
@@ -97,9 +96,9 @@ print("numbers:", tokenize(prompt)[0, :15].tolist(), "...")
 print("shape:", tuple(tokenize(prompt).shape))
 
 # %% [markdown]
-# **Explain.** An unknown word falls apart into pieces that are known, down to single letters if
-# need be. The model reads them, but it has never learned what they mean together. This is why a new
-# concept gets a new row in the table, `[V]`, instead of a spelled-out name (notebook 03).
+# **Explain.** An unknown word falls apart into known pieces, down to single letters. The model has
+# never learned what they mean together, so a new concept gets a new row in the table, `[V]`,
+# instead of a spelled-out name (notebook 03).
 #
 # ## 3. Numbers to vectors
 #
@@ -584,7 +583,9 @@ far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Explain.** {{TODO}}
+# **Explain.** What was asked for is found about as often. The difference is in the drawing: look for
+# stray lines and torn outlines in the upper row. What a plain sampler has drawn by mistake early
+# stays in the picture; fresh noise paints it over.
 #
 # ## Exercises
 #
