@@ -50,15 +50,16 @@ def reduced_sd():
 
 
 def shapes(which: str, device: torch.device, batch: int | None):
-    """U-Net, latents (b, 4, y, x), timesteps (b,) and text states (b, k, d) of a model's shape."""
+    """U-Net, latents (b, c, y, x), timesteps (b,) and text states (b, k, d) of a model's shape."""
     unet = bundled_base(str(device)).unet if which == "tiny" else reduced_sd().to(device)
     b, k, size = (
         batch or (8 if which == "tiny" else 1),
-        32 if which == "tiny" else WORDS,
+        40 if which == "tiny" else WORDS,
         unet.config.sample_size,
     )
     generator = torch.Generator().manual_seed(1)
-    latents = torch.randn(b, 4, size, size, generator=generator).to(device)
+    channels = unet.config.in_channels
+    latents = torch.randn(b, channels, size, size, generator=generator).to(device)
     text = torch.randn(b, k, unet.config.cross_attention_dim, generator=generator).to(device)
     return unet, latents, torch.randint(0, 1000, (b,), generator=generator).to(device), text
 

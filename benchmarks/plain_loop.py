@@ -103,7 +103,8 @@ class PlainRun:
             self.views = views(concept.images, base.side, VIEWS, SEED)
         if not self.habits.vae_every_step:
             self.latents = encode_views(base, concept, VIEWS, SEED, PLAIN)
-        shape = (VIEWS * len(self.files), 4, base.latent_side, base.latent_side)
+        channels = base.unet.config.in_channels
+        shape = (VIEWS * len(self.files), channels, base.latent_side, base.latent_side)
         # With mean 0 and deviation 1 the engine's draw gives the posterior's own noise.
         self.draws_from = (
             torch.zeros(shape, device=base.device),

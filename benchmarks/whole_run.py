@@ -165,7 +165,7 @@ def peak_memory(side: str, settings: Settings) -> dict[str, float]:
 
 def quality(result: Result, judge) -> dict[str, float]:
     """Text and identity of the model's pictures of the complex prompts, one each."""
-    prompts = prompt_set("complex")
+    prompts = prompt_set("complexity_4")
     images = generate(result, [entry["prompt"] for entry in prompts]).images
     asks = [entry["asks"] for entry in prompts]
     values, _ = score_pictures(images, asks, result.learner.concept, judge=judge)

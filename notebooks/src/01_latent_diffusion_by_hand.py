@@ -583,9 +583,9 @@ far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Explain.** What was asked for is found about as often. The difference is in the drawing: look for
-# stray lines and torn outlines in the upper row. What a plain sampler has drawn by mistake early
-# stays in the picture; fresh noise paints it over.
+# **Explain.** What was asked for is found about as often. The difference is in the drawing: look
+# for stray lines and torn outlines in the upper row. What a plain sampler has drawn by mistake
+# early stays in the picture; fresh noise paints it over.
 #
 # ## Exercises
 #

@@ -176,6 +176,8 @@ adb.teaching.show(
         alt="Photos of Pico, cats of the base model, and what Textual Inversion draws of [V].",
     )
 )
+
+# %%
 photos = judge.identity(concept.squares(base.side))
 
 

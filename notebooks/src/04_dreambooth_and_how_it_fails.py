@@ -110,6 +110,8 @@ adb.teaching.show(
         alt="Photos of Pico, and what DreamBooth draws for a photo of a [V] cat.",
     )
 )
+
+# %%
 photos = judge.identity(concept.squares(base.side))
 
 
@@ -144,6 +146,8 @@ drawn = {}
 for name, model in models.items():
     texts = [p.replace("{}", "cat") for p in prompts] if model is base else prompts
     drawn[name] = adb.generate(model, texts, [0]).images
+
+# %%
 adb.teaching.show(
     adb.plots.image_grid(
         [images[::3] for images in drawn.values()],
@@ -161,6 +165,7 @@ def found(images, k):
     return float(np.mean([hit for each in hits.values() for hit in each]))
 
 
+# %%
 figure = adb.plots.new_figure(8, 2.8, "Identity and text against 0 to 5 things asked for.")
 left, right = figure.subplots(1, 2)
 adb.plots.style_axes(left, "identity", "things that the prompt asks for")
@@ -236,6 +241,8 @@ adb.teaching.show(
         alt="A photo of a cat, four seeds: base model, DreamBooth, DreamBooth with prior.",
     )
 )
+
+# %%
 for name, made in cats.items():
     adb.teaching.fact(f"{name}: identity of 'a cat'", identity(made.images), between=(-1, 1))
 kept = identity(adb.generate(prior, "a photo of a {}", seeds).images)

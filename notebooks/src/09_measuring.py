@@ -198,6 +198,7 @@ def means(table):
     return {name: {key: float(v.mean()) for key, v in row.items()} for name, row in table.items()}
 
 
+# %%
 adb.teaching.show(adb.plots.beside_controls(means(scores), means(controls), top))
 for name, row in means(scores).items():
     for key in ("identity", "text"):
@@ -302,6 +303,7 @@ def differences(scores, rows):
     return figure
 
 
+# %%
 adb.teaching.show(differences(("joint", "identity_share", "text"), found["method_minus"]))
 print("\n".join(report.lines(found)))
 

@@ -509,5 +509,5 @@ adb.teaching.quiz(*adb.teaching.questions("10"))
 #
 # **Read next:** Clopper and Pearson, *Biometrika* 26 (1934); Bradley and Terry, *Biometrika* 39
 # (1952); Otani et al., "Toward verifiable and reproducible human evaluation for text-to-image
-# generation" ([arXiv 2304.01816](https://arxiv.org/abs/2304.01816)). **Next notebook:** 11
-# and 12 are still to be written; go on with [13 Beyond still images](13_beyond_still_images.ipynb).
+# generation" ([arXiv 2304.01816](https://arxiv.org/abs/2304.01816)). **Next notebook:**
+# [11 Where the time goes](11_faster.ipynb).
