@@ -281,30 +281,16 @@ adb.teaching.show(figures["identity_share_by_complexity_methods"])
 # and only then average. What makes an individual hard drops out. And who makes twenty comparisons
 # at 5 % finds one "effect" where there is none. Holm's correction (1979) asks more of the smallest
 # p value, a little less of the next: the chance of *any* false alarm stays below 5 %. The intervals
-# are widened accordingly; what is filled leaves out zero.
-
-
-# %%
-def differences(scores, rows):
-    """The method minus each other recipe: filled where Holm's interval leaves out zero."""
-    figure = adb.plots.new_figure(9, 0.8 + 0.3 * len(rows), f"three stages minus {', '.join(rows)}")
-    for ax, score in zip(figure.subplots(1, len(scores), sharey=True), scores):
-        adb.plots.style_axes(ax, score)
-        ax.axvline(0, color=adb.plots.INK, linewidth=0.8)
-        for y, row in enumerate(rows.values()):
-            (low, high), mean = row[score]["corrected"], row[score]["mean"]
-            sure = low > 0 or high < 0
-            colour = adb.plots.OKABE_ITO["vermillion" if sure else "blue"]
-            fill = colour if sure else adb.plots.PAPER
-            arms = [[mean - low], [high - mean]]
-            ax.errorbar([mean], [y], xerr=arms, fmt="o", color=colour, mfc=fill, capsize=3)
-        ax.set_yticks(range(len(rows)), list(rows))
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-    return figure
-
+# are widened accordingly.
 
 # %%
-adb.teaching.show(differences(("joint", "identity_share", "text"), found["method_minus"]))
+for score in ("joint", "identity_share", "text"):
+    rows = {
+        name: (row[score]["mean"], *row[score]["corrected"])
+        for name, row in found["method_minus"].items()
+    }
+    title = f"{score}: three stages minus the other, Holm's interval"
+    adb.teaching.show(adb.plots.forest(rows, title, "difference", reference=0))
 print("\n".join(report.lines(found)))
 
 # %% [markdown]

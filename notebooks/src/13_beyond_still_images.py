@@ -148,6 +148,8 @@ placed = {
     name: adb.beyond.place(pico, prompt, box, seeds=seeds)
     for name, box in (("left", left), ("right", right))
 }
+
+# %%
 rows = [list(plain.images)] + [
     [adb.beyond.outlined(image, p.box) for image in p.images] for p in placed.values()
 ]

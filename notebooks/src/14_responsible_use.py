@@ -99,6 +99,7 @@ def shares(bars):
     return figure
 
 
+# %%
 bars = {"drawn by the model": ours, "in pretraining": theirs}
 adb.teaching.show(shares(bars))
 
@@ -260,6 +261,8 @@ adb.teaching.show(
         "times enlarged: a faint pattern in blocks.",
     )
 )
+
+# %%
 error = ((marked.astype(float) - made.images[0]) ** 2).mean()
 adb.teaching.fact("distance, PSNR", 10 * np.log10(255**2 / error), between=(40, 50), unit="dB")
 found = adb.provenance.detect(marked, KEY)
@@ -279,29 +282,19 @@ def as_jpeg(image, quality):
     return np.array(Image.open(buffer))
 
 
-class JpegSlider(adb.widgets.Panel):
-    """The marked picture after JPEG, and what the key still finds."""
-
-    def __init__(self):
-        span = {"min": 5, "max": 95, "step": 5, "value": 75}
-        self.quality = adb.widgets.wide("IntSlider", "JPEG quality", **span)
-        super().__init__([self.quality], "Is the mark still there?")
-        self.watch(self._refresh, self.quality)
-
-    def _refresh(self):
-        image = as_jpeg(marked, self.quality.value)
-        seen = adb.provenance.detect(image, KEY)
-        self.paint(adb.pictures.enlarge(image))
-        self.say(f"quality {self.quality.value}: {'found' if seen.is_found else 'not found'}")
-
-
-jpeg = JpegSlider()
+rows, said = {}, {}
+for quality in (95, 75, 50, 40, 30, 20, 10):
+    rows[quality] = [as_jpeg(marked, quality)]
+    seen = adb.provenance.detect(rows[quality][0], KEY)
+    said[quality] = f"quality {quality}: {'found' if seen.is_found else 'not found'}"
+title = "Is the mark still there?"
+jpeg = adb.widgets.PictureSlider("JPEG quality", rows, said, title, start=75)
 jpeg.view
 
 # %%
-adb.teaching.show(jpeg.filmstrip(jpeg.quality, [75, 40, 10]))
+adb.teaching.show(jpeg.filmstrip(jpeg.at, [75, 40, 10]))
 for quality in (75, 10):
-    jpeg.quality.value = quality
+    jpeg.at.value = quality
     print(jpeg.text)
 
 # %% [markdown]
