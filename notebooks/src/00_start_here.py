@@ -62,10 +62,7 @@ adb.teaching.show(diagram)
 # %%
 import numpy as np
 
-print(
-    "problems with this machine or the data:",
-    "; ".join(adb.teaching.problems()) or "none",
-)
+print("problems with this machine or the data:", "; ".join(adb.teaching.problems()) or "none")
 base = adb.load_base("tiny")
 print("model:", base.name)
 print("U-Net parameters, millions:", round(sum(p.numel() for p in base.unet.parameters()) / 1e6, 1))
@@ -97,9 +94,9 @@ print("pictures:", made.images.shape)
 # %% [markdown]
 # ## 3. Somebody it has never seen
 #
-# This is Pico. Pico is a cat, but not one that the model was trained on: its colours, pattern and
-# proportions lie outside of what training drew. The new word is written `<pico>`; in the papers it
-# is called **[V]**.
+# This is Pico. The model has seen teal things, orange spots and stars, but never a cat that has all
+# of them: whoever comes near to Pico was kept from its training. The new word is written `<pico>`;
+# in the papers it is called **[V]**.
 
 # %%
 concept = adb.Concept.bundled("pico")
@@ -108,47 +105,40 @@ adb.teaching.show(
         [list(concept.images)], alt="The five training pictures of Pico, a teal cat with a pattern."
     )
 )
-print(
-    "word:",
-    concept.placeholder,
-    "| category:",
-    concept.category,
-    "| pictures:",
-    len(concept.images),
-)
+print("word:", concept.placeholder, "| category:", concept.category)
 
 # %% [markdown]
-# **Predict.** The base model is asked for "a photo of a cat" four times. In how many of the four
-# pictures will the cat be Pico? And does it help to name the colour?
+# **Predict.** The base model is asked for "a photo of a cat" four times, and then for everything
+# about Pico that words can say. Will the second row be Pico?
 
 # %%
-wishes = ["a photo of a cat", "a photo of a blue cat"]
+wishes = ["a photo of a cat", "a photo of a chubby teal and orange spotted cat with a star"]
 cats = adb.generate(base, wishes, seeds=[0, 1, 2, 3])
 adb.teaching.show(
     adb.plots.image_grid(
         [list(cats.images[:4]), list(cats.images[4:])],
         row_labels=wishes,
         column_labels=[f"seed {s}" for s in range(4)],
-        alt="Four cats of any colour, and four blue cats; none of them is Pico.",
+        alt="Four cats of any colour, and four cats that are described as Pico is.",
     )
 )
+
+# %%
 judge = adb.load_judge()
-photos = judge.identity(concept.squares(base.side))
-same = judge.identity(cats.images) @ photos.mean(0) / np.linalg.norm(photos.mean(0))
+photos = judge.identity(concept.squares(base.side)).mean(0)
+
+
+def identity(images):
+    """The cosine between each picture's vector and the mean of the photos'."""
+    return judge.identity(images) @ photos / np.linalg.norm(photos)
+
+
 for k, wish in enumerate(wishes):
-    print(
-        f"{wish}: taken for Pico (identity above 0.7):",
-        int((same[4 * k : 4 * k + 4] > 0.7).sum()),
-        "of 4",
-    )
+    same = identity(cats.images[4 * k :][:4]).mean()
+    adb.teaching.fact(f"{wish}: identity", same, between=(-1, 1))
 
 # %% [markdown]
-# **Explain.** A caption names a category and a colour word. What makes one individual that
-# individual is not said by any caption, so no prompt can ask for it. It has to be learned from
-# pictures.
-#
-# The number is the cosine between two vectors of a judge, a small network that was trained to tell
-# individuals of this world apart (1: the same one; 0: unrelated). Notebook 09 takes it apart.
+# {{WISHES}}
 #
 # ## 4. Your first personalised model
 #
@@ -182,6 +172,8 @@ asked = [
 ]
 pictures = adb.generate(result, asked, seeds=[0, 1])
 rows = [[pictures.images[2 * k + s] for k in range(len(asked))] for s in range(2)]
+
+# %%
 adb.teaching.show(
     adb.plots.image_grid(
         rows,
@@ -190,19 +182,16 @@ adb.teaching.show(
         alt="Pictures of Pico for four prompts from simple to complex, two seeds each.",
     )
 )
-same = judge.identity(pictures.images[:2]) @ photos.mean(0) / np.linalg.norm(photos.mean(0))
-print("simple prompt, taken for Pico:", int((same > 0.7).sum()), "of 2")
+for k, prompt in enumerate(asked):
+    same = identity(pictures.images[2 * k :][:2]).mean()
+    adb.teaching.fact(f"{prompt}: identity", same, between=(-1, 1))
 
 # %% [markdown]
-# **Explain.** Hats, places, balloon and cake are there, or nearly so; the tiny model seldom loses a
-# word. What gives way is Pico himself. Even for the simplest prompt the judge takes one of two
-# pictures for him: the colours are right in both, the patches, eyes and outline of the other are
-# not close enough. In the painting and the sketch still less of him is left.
+# {{FIRST}}
 #
 # The more a prompt asks for, the more words compete for the picture. That competition is what the
-# series is about: in large models [V] can swallow the other words or be swallowed by them, which
-# notebooks 03 and 04 follow into the attention maps, where it shows here too; 05 to 08 teach it to
-# share.
+# series is about: [V] can swallow the other words (notebook 03) or be overlooked among them (04);
+# 05 to 08 teach it to share.
 #
 # ## 5. Try your own prompts
 #
