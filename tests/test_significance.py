@@ -7,11 +7,11 @@ import pytest
 
 from adb_core.metrics import (
     MetricError,
-    compare,
     concept_means,
     holm,
     holm_levels,
     paired_differences,
+    sign_flip_interval,
     sign_flip_test,
 )
 
@@ -51,18 +51,29 @@ def test_holm_as_in_the_textbook():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.6, 0.5]), [1.0, 1.0])
     np.testing.assert_allclose(
-        holm_levels([0.01, 0.04, 0.03, 0.005]), 1 - 0.05 / np.array([3, 1, 2, 4])
+        # 0.03 * 2 is no longer below 0.05: there Holm stops, and what is left shares its level
+        holm_levels([0.01, 0.04, 0.03, 0.005]),
+        1 - 0.05 / np.array([3, 2, 2, 4]),
     )
+    np.testing.assert_allclose(holm_levels([0.01, 0.01, 0.02]), 1 - 0.05 / np.array([3, 3, 1]))
     assert holm([]).shape == (0,)
 
 
-def test_a_family_of_comparisons():
-    rng = np.random.default_rng(0)
-    names = [f"c{k}" for k in range(10)]
-    theirs = {name: float(v) for name, v in zip(names, rng.uniform(0, 1, 10), strict=True)}
-    ours = {name: v + 0.3 + 0.01 * k for k, (name, v) in enumerate(theirs.items())}
-    found = compare(ours, {"worse": theirs, "same": ours})
-    worse, same = found["worse"], found["same"]
-    assert worse.interval.low > 0.3 and worse.p == 2 / 2**10 and worse.p_holm == 2 * worse.p
-    assert worse.corrected.low < worse.interval.low and worse.corrected.high > worse.interval.high
-    assert same.p == same.p_holm == 1.0 and same.interval[:3] == (0.0, 0.0, 0.0)
+def test_an_interval_by_hand():
+    """Ends are means of subsets: with five differences, the least and the largest at 1 - 2 / 16."""
+    data = [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert sign_flip_interval(data, 1 - 2 / 32)[:3] == (6.2, 1.0, 16.0)
+    assert sign_flip_interval(data, 1 - 4 / 32)[:3] == (6.2, 1.5, 12.0)
+    assert sign_flip_interval(data, 0.95)[1:] == (-math.inf, math.inf, 5)
+
+
+@pytest.mark.parametrize("count", [3, 6, 9, 20])
+def test_an_interval_leaves_out_what_the_test_rejects(count):
+    rng = np.random.default_rng(count)
+    for _ in range(15):
+        data = rng.normal(rng.uniform(-1, 1), 1, count)
+        level = rng.choice([0.5, 0.8, 0.9, 0.95, 0.99])
+        found = sign_flip_interval(data, level, resamples=500)
+        for shift in (0.0, *rng.normal(0, 1, 5)):
+            rejected = sign_flip_test(data - shift, resamples=500) <= 1 - level
+            assert rejected == (not found.low <= shift <= found.high)

@@ -9,13 +9,16 @@ from small_study import small_plan
 
 from adb_core import plots
 from adb_core.metrics import Interval, Moment
-from adb_core.study.plan import BASE, METHOD
-from adb_core.study.report import figures, lines, write_report
-from adb_core.study.summary import TEXT_MARGIN, comparisons, curves, frontiers, summarize
+from adb_core.study.curves import TEXT_MARGIN, curves, frontiers
+from adb_core.study.plan import BASE, METHOD, edition
+from adb_core.study.report import figures, lines, span, write_report
+from adb_core.study.summary import DAMAGE, LONG_SERIES, PRIMARY, comparisons, families, summarize
 from adb_core.study.table import ALL, mean, rows
+from adb_core.study.tuning import effort, objective, unequal
 
 CONCEPTS = tuple(f"c{k}" for k in range(6))
 PLAN = small_plan(recipes=("textual_inversion", METHOD), concepts=CONCEPTS, seeds=(0, 1))
+STEPS = PLAN.marks(METHOD)  # of which the second is where the preset ends
 
 
 def moment(step: int, text: float, share: float, joint: float) -> dict:
@@ -43,9 +46,9 @@ def made() -> list[dict]:
         found.append(cell(BASE, concept, 0, 0, [moment(0, 0.9, 0.1 + hard, 0.0)]))
         for seed in (0, 1):
             for recipe, lift in (("textual_inversion", 0.0), (METHOD, 0.2)):
-                at = [(3, 0.88, 0.4), (6, 0.8, 0.5), (9, 0.6, 0.6)]
+                at = zip(PLAN.marks(recipe), (0.88, 0.8, 0.6), (0.4, 0.5, 0.6), strict=True)
                 found.append(
-                    cell(recipe, concept, seed, 6, [
+                    cell(recipe, concept, seed, PLAN.marks(recipe)[1], [
                         moment(step, text, share + hard + lift, share + lift)
                         for step, text, share in at
                     ])
@@ -64,7 +67,7 @@ def test_a_row_is_one_observation(table):
     (row,) = [
         r for r in table
         if (r["recipe"], r["concept"], r["seed"], r["step"], r["complexity"])
-        == (METHOD, "c1", 1, 6, ALL)
+        == (METHOD, "c1", 1, STEPS[1], ALL)
     ]  # fmt: skip
     assert row["at_preset"] == 1 and row["pictures"] == 4 and row["text"] == 0.8
     assert row["identity_share"] == pytest.approx(0.72) and row["word_dependence"] == 0.4
@@ -76,30 +79,85 @@ def test_a_row_is_one_observation(table):
 
 def test_the_method_is_better_by_what_was_made_up(table):
     found = comparisons(table, PLAN.recipes)["textual_inversion"]
-    assert found["joint"]["mean"] == pytest.approx(0.2) and found["joint"]["count"] == 6
-    assert found["joint"]["p"] == 2 / 2**6 and found["joint"]["corrected"][0] > 0.15
-    assert found["text"]["mean"] == 0.0 and found["text"]["p_holm"] == 1.0
+    joint, text = found["joint"], found["text"]
+    assert joint.interval.mean == pytest.approx(0.2) and joint.interval.count == 6
+    assert joint.p == 2 / 2**6 and joint.interval.low > 0.15
+    assert text.interval.mean == 0.0 and text.p_holm == 1.0
     assert comparisons(table, ("textual_inversion",)) == {}
 
 
+def test_a_summary_has_four_families_and_each_is_corrected_as_a_whole(table):
+    tests = families(table, PLAN.recipes)
+    primary = tests["all prompts"]["textual_inversion"]
+    assert set(primary) == set(PRIMARY) and not set(PRIMARY) & set(DAMAGE)
+    # joint and identity differ in every concept, text and word_dependence in none
+    assert {n: c.p_holm for n, c in primary.items()} == {
+        "joint": 4 / 32, "identity_share": 4 / 32, "text": 1.0, "word_dependence": 1.0,
+    }  # fmt: skip
+    assert set(tests["damage"]["textual_inversion"]) == {"leakage"}  # what these cells have of it
+    assert tests["hard prompts"] == {}
+    harder = [{**r, "complexity": 3} if r["complexity"] == 1 else r for r in table]
+    assert set(families(harder, PLAN.recipes)["hard prompts"]["textual_inversion"]) == set(
+        LONG_SERIES
+    )
+    summary = summarize(harder, PLAN, {})
+    assert {n: f["tests"] for n, f in summary["families"].items()} == {
+        "all prompts": 4, "damage": 1, "hard prompts": 3, "frontiers": 2,
+    }  # fmt: skip
+    assert summary["families"]["all prompts"]["least_p_holm"] == 4 / 32
+
+
+def test_every_contrast_states_its_difference_interval_and_both_p(table):
+    summary = summarize(table, PLAN, {})
+    stated = [
+        contrast
+        for part in ("method_minus", "method_minus_damage", "method_minus_hard")
+        for row in summary[part].values()
+        for contrast in row.values()
+    ] + [c for row in summary["frontiers"]["method_minus"].values() for c in row.values()]
+    assert len(stated) == 4 + 1 + 2
+    keys = {"mean", "low", "high", "count", "p", "p_holm", "corrected"}
+    assert all(set(c) == keys and c["p"] <= c["p_holm"] for c in stated)
+    # six concepts cannot carry four tests at 5 %: such an interval has no ends, in valid JSON
+    assert summary["method_minus"]["textual_inversion"]["joint"]["corrected"] == [None, None]
+    json.dumps(summary, allow_nan=False)
+
+
 def test_frontiers_begin_at_the_base_model(table):
-    curve = curves(table, METHOD)["c2"]
-    assert list(curve) == [0, 3, 6, 9] and curve[0] == pytest.approx((0.9, 0.14))
-    found = frontiers(table, PLAN.recipes)
+    curve = curves(table, METHOD, PLAN.positions(METHOD))["c2"]
+    assert list(curve) == [0, *STEPS] and curve[0] == pytest.approx((0.9, 0.14))
+    found, tests = frontiers(table, PLAN, PLAN.recipes)
     assert found["matched_text"] == pytest.approx(0.9 - TEXT_MARGIN)
     above = found["method_minus"]["textual_inversion"]
     assert above["area"]["mean"] == pytest.approx(0.2, abs=1e-3) and above["area"]["low"] > 0.15
     assert above["matched"]["mean"] == pytest.approx(0.2, abs=1e-3)
-    assert [m["step"] for m in found["recipes"][METHOD]] == [0, 3, 6, 9]
+    assert tests["textual_inversion"]["area"].p_holm == 2 * 2 / 2**6  # two measures, one family
+    assert [m["step"] for m in found["recipes"][METHOD]] == [0, *STEPS]
+    assert found["concepts"][METHOD] == list(CONCEPTS)
+
+
+@pytest.mark.parametrize("moments", [2, 3, 5, 8])
+def test_every_curve_of_a_plan_has_as_many_moments(moments):
+    """Also where a preset ends on an even share, and a recipe is measured once less."""
+    asked = {"recipes": (), "concepts": (), "seeds": (), "rates": ()}
+    plan = edition(True, "tuning", (), 1, moments, {**asked, "recipes": ("textual_inversion",)})
+    for name in (*plan.recipes, METHOD, "without_stage_3"):
+        positions = plan.positions(name)
+        assert len(positions) == moments + 2 and positions[0] == 0
+        assert set(plan.marks(name)) == set(positions) - {0}
 
 
 def test_a_cell_that_is_missing_is_no_error(table):
     fewer = [row for row in table if (row["recipe"], row["concept"]) != (METHOD, "c0")]
     summary = summarize(fewer, PLAN, {})
     assert summary["method_minus"]["textual_inversion"]["joint"]["count"] == 5
-    assert set(curves(fewer, METHOD)) == set(CONCEPTS[1:])  # what was not trained has no curve
+    assert set(curves(fewer, METHOD, PLAN.positions(METHOD))) == set(CONCEPTS[1:])
+    assert summary["frontiers"]["concepts"][METHOD] == list(CONCEPTS[1:])
+    assert summary["frontiers"]["method_minus"]["textual_inversion"]["area"]["count"] == 5
     alone = summarize([row for row in table if row["recipe"] == BASE], PLAN, {})
-    assert alone["frontiers"] == {} and alone["method_minus"] == {}
+    assert alone["frontiers"] == {} and alone["method_minus"] == {} and alone["families"] == {}
+    theirs = summarize([row for row in table if row["recipe"] != METHOD], PLAN, {})
+    assert theirs["frontiers"]["method_minus"] == {} and theirs["families"] == {}
 
 
 def test_the_report_is_written_and_can_be_read_again(tmp_path):
@@ -115,11 +173,21 @@ def test_the_report_is_written_and_can_be_read_again(tmp_path):
     names = ("frontier", "joint_by_complexity", "identity_share_by_complexity")
     assert drawn == {f"{name}_methods" for name in names}
     printed = "\n".join(lines(summary))
-    assert "attndreambooth less textual_inversion: joint +0.200, Holm-corrected" in printed
+    assert "less textual_inversion: joint +0.200, Holm-corrected [..., ...], p 0.125" in printed
+    assert "all prompts: 4 tests over 6 concepts cannot reach p 0.05" in printed
+    text = (tmp_path / "table.md").read_text()
+    assert "| recipe | identity | identity_share | joint | leakage | text | word_dep" in text
+    assert "| 0.700 [0.700, 0.700] | 0.500 [0.500, 0.500] | 0.800 [" in text
+    assert "less another, all prompts: mean [interval corrected by Holm over 4 tests]" in text
+    assert "+0.200 [..., ...], p 0.125" in text and "less another, frontiers" in text
+
+
+def test_ends_that_nobody_knows_are_dots():
+    assert span((None, 0.25)) == "[..., 0.250]" and span((-1.0, 2.0), "+") == "[-1.000, +2.000]"
 
 
 def test_identity_at_matched_text_is_stated_for_each(table):
-    found = frontiers(table, PLAN.recipes)["identity_at_matched_text"]
+    found = frontiers(table, PLAN, PLAN.recipes)[0]["identity_at_matched_text"]
     apart = found[METHOD]["mean"] - found["textual_inversion"]["mean"]
     assert apart == pytest.approx(0.2, abs=1e-4) and found[METHOD]["count"] == 6
     assert found[METHOD]["low"] < found[METHOD]["mean"] < found[METHOD]["high"]
@@ -127,18 +195,54 @@ def test_identity_at_matched_text_is_stated_for_each(table):
 
 def test_tuning_ranks_settings_by_the_joint_score(tmp_path):
     plan = replace(PLAN, recipes=("textual_inversion",), rates=(1.0, 2.0))
+    first, second, last = plan.marks("textual_inversion")
     cells = [c for c in made() if c["recipe"] == "textual_inversion"]
     cells += [
-        {**c, "rate": 2.0, "moments": [moment(3, 0.9, 0.5, 0.7), moment(6, 0.9, 0.6, 0.7)]}
+        {**c, "rate": 2.0, "moments": [moment(first, 0.9, 0.5, 0.7), moment(second, 0.9, 0.6, 0.7)]}
         for c in cells
     ]
     summary = write_report(cells, plan, {}, tmp_path)
     found = summary["tuning"]["textual_inversion"]
-    assert [(s["rate"], s["step"]) for s in found] == [(2, 6), (2, 3), (1, 9), (1, 6), (1, 3)]
+    assert [(s["rate"], s["step"]) for s in found] == [
+        (2, second), (2, first), (1, last), (1, second), (1, first),
+    ]  # fmt: skip
     assert {s["runs"] for s in found} == {12}  # the same effort for every setting
+    assert found[0]["lr"] == 1e-2 and found[0]["last_stage_steps"] == second
+    assert found[0]["intervals"]["joint"]["count"] == 6
     assert summary["rows"]["textual_inversion"]["scores"]["joint"]["mean"] == 0.5  # of rate 1
     text = (tmp_path / "tuning.md").read_text()
-    assert "| textual_inversion | x 2 | 6 | 0.700 | 0.900 | 0.600 | 0.500 | 12 |" in text
+    scores = "0.700 | 0.735 | 0.900 | 0.600 | 0.500"
+    assert f"| textual_inversion | 0.01 (x 2) | {second} | {second} | {scores} | 12 |" in text
+    assert "The effort was the same for every recipe." in text
+    assert objective(0.9, -0.1) == 0.0 and objective(0.25, 1.0) == 0.5
+
+
+def test_every_recipe_is_tuned_with_the_same_effort():
+    """Steps, trainings, settings and pictures; what differs is said."""
+    asked = {"recipes": (), "concepts": (), "seeds": (0,), "rates": (0.5, 1.0, 2.0)}
+    plan = edition(False, "tuning", (), 1, 8, asked)
+    assert {plan.long(name).steps for name in plan.recipes} == {270}
+    assert {len(plan.positions(name)) for name in plan.recipes} == {10}
+    assert edition(False, "tuning", (), 1, 8, {**asked, "rates": ()}).total is None
+    plan = replace(plan, concepts=("c0",), recipes=("textual_inversion", "attndreambooth"))
+    cells = [
+        {
+            **cell(name, "c0", 0, 1, [moment(s, 1, 1, 1) for s in plan.marks(name)]),
+            "rate": rate,
+            "training_seconds": 2.0,
+        }
+        for name in plan.recipes
+        for rate in plan.rates
+    ]
+    found = effort([cell(BASE, "c0", 0, 0, []), *cells], plan)
+    assert found["attndreambooth"] == {
+        "settings": 27, "trainings": 3, "steps": 810, "samples": 3240, "pictures": 108,
+        "training_seconds": 6.0,
+    }  # fmt: skip
+    assert found["textual_inversion"] == found["attndreambooth"] and unequal(found) == []
+    found = effort(cells[:-1], plan)
+    assert "unequal effort, steps: attndreambooth had 540, textual_inversion 810" in unequal(found)
+    assert effort(cells, replace(plan, rates=(1.0,))) == {}
 
 
 # ---------------------------------------------------------------- the figures

@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .contrasts import Comparison, one_family
 from .intervals import Interval, MetricError, bootstrap
-from .significance import Comparison, holm, holm_levels, sign_flip_test
+from .significance import least_p
 
-EXACT_SWAPS = 10  # concepts of which every pattern of swaps is tried: 1,024
+EXACT_SWAPS = 12  # concepts of which every pattern of swaps is tried: 2,048 and their opposites
+MEASURES = ("area", "matched")
 
 
 class Moment(NamedTuple):
@@ -118,12 +120,12 @@ def between(
     """How far one frontier lies above each of several others, over concepts.
 
     Two measures: "area", the mean difference of identity over the range of text, and "matched",
-    that at ``high`` (identity 0 where a recipe does not reach it). Each is one family: its p values
-    are corrected by Holm over the others, and so are the intervals called ``corrected``.
+    that at ``high`` (identity 0 where a recipe does not reach it). Both measures against all others
+    are one family of tests, corrected by Holm.
 
     Args:
-        ours: as of :func:`moments`; others: name -> the same. Of each pair the concepts that both
-            have count.
+        ours: as of :func:`moments`, where a step may also be a number of the moment; others: name
+            -> the same, with as many moments. Of each pair the concepts that both have count.
         low, high: range of text; ``high`` is also the matched text, as the base model's less 3
             points.
 
@@ -133,25 +135,22 @@ def between(
         if they are alike, each swap could as well have been seen.
 
     Raises:
-        MetricError: no concept in common, or unequal steps.
+        MetricError: no concept in common, unequal steps of one recipe, or another number of
+            moments than ours: a recipe that was looked at more often has more chances, and its
+            curve cannot take ours' place.
     """
-    apart = {
-        name: _Apart.of(ours, theirs, (low, high), resamples, seed)
-        for name, theirs in others.items()
-    }
+    tests: dict[tuple[str, str], _Apart] = {}
+    for name, theirs in others.items():
+        apart = _Swapped.of(name, ours, theirs, (low, high), resamples, seed)
+        tests |= {(name, measure): _Apart(apart, k) for k, measure in enumerate(MEASURES)}
     found: dict[str, dict[str, Comparison]] = {name: {} for name in others}
-    for k, measure in enumerate(("area", "matched")):
-        p = [each.p[k] for each in apart.values()]
-        for (name, each), level, adjusted in zip(
-            apart.items(), holm_levels(p), holm(p), strict=True
-        ):
-            plain, corrected = each.interval(k, 0.95), each.interval(k, float(level))
-            found[name][measure] = Comparison(plain, each.p[k], float(adjusted), corrected)
+    for (name, measure), comparison in one_family(tests).items():
+        found[name][measure] = comparison
     return found
 
 
 @dataclass(frozen=True)
-class _Apart:
+class _Swapped:
     """Differences of two frontiers in both measures: (2,), of n draws (n, 2), and their p (2,)."""
 
     seen: np.ndarray
@@ -161,13 +160,24 @@ class _Apart:
 
     @classmethod
     def of(
-        cls, ours: Curves, theirs: Curves, span: tuple[float, float], resamples: int, seed: int
-    ) -> _Apart:
+        cls,
+        name: str,
+        ours: Curves,
+        theirs: Curves,
+        span: tuple[float, float],
+        resamples: int,
+        seed: int,
+    ) -> _Swapped:
         both = sorted(ours.keys() & theirs.keys())
         if not both:
-            raise MetricError("these frontiers have no concept in common")
+            raise MetricError(f"the frontier of {name!r} has no concept in common with ours")
         n = len(both)
         one, other = (_stack({c: side[c] for c in both}) for side in (ours, theirs))  # (n, m, 2)
+        if one.shape != other.shape:
+            raise MetricError(
+                f"{name!r} was measured {other.shape[1]} times on its way and ours "
+                f"{one.shape[1]} times: curves are compared that have as many moments"
+            )
 
         def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
             return np.subtract(*(_measures(stack.mean(0), *span) for stack in (a, b)))
@@ -175,23 +185,39 @@ class _Apart:
         rng, seen = np.random.default_rng(seed), apart(one, other)
         draws = rng.integers(n, size=(resamples, n))
         drawn = np.array([apart(one[d], other[d]) for d in draws]).reshape(-1, 2)
-        # A recipe that was measured at other moments has a curve of another length, which cannot
-        # be averaged with ours: the differences of single concepts are then what is swapped.
-        if one.shape == other.shape:
-            swaps = _swaps(n, resamples, rng)[:, :, None, None]
-            made = (apart(np.where(s, other, one), np.where(s, one, other)) for s in swaps)
-            null = np.array(list(made))  # (swaps, 2)
-            reached = np.abs(null) >= np.abs(seen) - 1e-9
-            rare = reached.mean(0) if n <= EXACT_SWAPS else (reached.sum(0) + 1) / (len(null) + 1)
-            return cls(seen, drawn, rare.tolist(), n)
-        singly = np.array([apart(a[None], b[None]) for a, b in zip(one, other, strict=True)])
-        p = [sign_flip_test(column.tolist(), seed) for column in singly.T]
-        return cls(seen, drawn, p, n)
+        swaps = _swaps(n, resamples, rng)[:, :, None, None]
+        made = (apart(np.where(s, other, one), np.where(s, one, other)) for s in swaps)
+        null = np.array(list(made))  # (swaps, 2)
+        reached = np.abs(null) >= np.abs(seen) - 1e-9
+        rare = reached.mean(0) if n <= EXACT_SWAPS else (reached.sum(0) + 1) / (len(null) + 1)
+        return cls(seen, drawn, rare.tolist(), n)
 
-    def interval(self, measure: int, level: float) -> Interval:
-        tail = (1 - level) / 2
-        ends = np.quantile(self.drawn[:, measure], [tail, 1 - tail])
-        return Interval(float(self.seen[measure]), float(ends[0]), float(ends[1]), self.count)
+
+@dataclass(frozen=True)
+class _Apart:
+    """One measure of it, as one of a family of tests."""
+
+    swapped: _Swapped
+    measure: int
+
+    @property
+    def p(self) -> float:
+        return self.swapped.p[self.measure]
+
+    def plain(self) -> Interval:
+        tail, drawn = 0.025, self.swapped.drawn[:, self.measure]
+        return self._interval(*np.quantile(drawn, [tail, 1 - tail]))
+
+    def at(self, level: float) -> Interval:
+        """By quantiles of the draws; without ends where no test of so few could reach the level."""
+        share, drawn = 1 - level, self.swapped.drawn[:, self.measure]
+        if share < least_p(self.swapped.count, EXACT_SWAPS, len(drawn)):
+            return self._interval(-np.inf, np.inf)
+        return self._interval(*np.quantile(drawn, [share / 2, 1 - share / 2]))
+
+    def _interval(self, low: float, high: float) -> Interval:
+        seen = float(self.swapped.seen[self.measure])
+        return Interval(seen, float(low), float(high), self.swapped.count)
 
 
 def _measures(mean: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -202,9 +228,12 @@ def _measures(mean: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _swaps(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Which concepts change sides, bool (k, n): every pattern of few concepts, else random ones."""
+    """Which concepts change sides, bool (k, n): every pattern of few concepts, else random ones.
+
+    Of two opposite patterns one is enough, for the other's differences are its own less their sign.
+    """
     if n <= EXACT_SWAPS:
-        return np.array(list(itertools.product((False, True), repeat=n)))
+        return np.array([(False, *rest) for rest in itertools.product((False, True), repeat=n - 1)])
     return rng.random((resamples, n)) < 0.5
 
 

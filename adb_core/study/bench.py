@@ -86,6 +86,7 @@ class Bench:
         """Of everything that a cell's numbers depend on, 16 hexadecimal digits."""
         pictures = [f"{i.shape}".encode() + i.tobytes() for i in (*concept.images, *concept.masks)]
         settings = asdict(self.plan) | dict.fromkeys(("recipes", "concepts", "seeds", "rates"))
+        settings.pop("total")  # the recipe's own steps say it
         what = [FORMAT, self.known, settings, recipe, seed, concept.info.get("instance")]
         if recipe not in UNTRAINED:
             what += [asdict(self.plan.long(recipe, rate)), self.plan.marks(recipe)]

@@ -35,7 +35,8 @@ class Plan:
         concepts: names of bundled ones; seeds: of the trainings.
         prompts: entries {"prompt", "asks"}; images: pictures of each prompt at every moment.
         moments: how often a run is measured on its way, besides where its preset ends.
-        longer: how many times its preset's steps a recipe is trained in all.
+        longer: how many times its preset's steps a recipe is trained in all; total: instead of
+            that, so many steps of all its stages, the same for every recipe.
         rates: what the learning rate of a recipe's last stage is multiplied with; one number
             measures, several tune, with the same effort for every recipe.
         steps, guidance: of a picture's sampling.
@@ -58,6 +59,7 @@ class Plan:
     word_prompts: int = 12
     spread: int = 4
     unrelated: int = 4
+    total: int | None = None
 
     @property
     def templates(self) -> list[str]:
@@ -77,16 +79,29 @@ class Plan:
         """
         plan = recipe(name)
         *earlier, last = plan.stages
-        steps = last.steps + round(plan.steps * self.longer) - plan.steps
+        wanted = longer_steps(plan, self.longer) if self.total is None else self.total
         row = last.embedding_lr and last.embedding_lr * rate
+        steps = last.steps + wanted - plan.steps
         last = replace(last, steps=steps, lr=last.lr * rate, embedding_lr=row)
         return replace(plan, stages=(*earlier, last))
 
+    def positions(self, name: str) -> tuple[int, ...]:
+        """The steps of a recipe's curve, the base model's 0 among them: ``moments`` + 2 of them.
+
+        Even shares of the training, and where its preset ends; two may fall on the same step.
+        """
+        total = self.long(name).steps
+        even = [round(total * k / self.moments) for k in range(self.moments + 1)]
+        return tuple(sorted([*even, recipe(name).steps]))
+
     def marks(self, name: str) -> tuple[int, ...]:
         """After how many steps of all stages a recipe is measured; its preset's end is one."""
-        total = self.long(name).steps
-        even = {round(total * k / self.moments) for k in range(1, self.moments + 1)}
-        return tuple(sorted(({*even, recipe(name).steps}) - {0}))
+        return tuple(sorted(set(self.positions(name)) - {0}))
+
+
+def longer_steps(plan: Recipe, longer: float) -> int:
+    """So many times the steps of a recipe."""
+    return round(plan.steps * longer)
 
 
 # What an edition is where nothing else is asked for. The quick one is made for a quarter of an hour
@@ -120,10 +135,13 @@ def edition(
     count, usual, seeds = how.pop("per_set"), how.pop("concepts"), how.pop("seeds")
     default = QUICK_RECIPES if quick else RECIPES
     concepts = chosen_concepts(half, chosen["concepts"], usual)
+    rates = chosen_rates(chosen["rates"], concepts)
+    if len(rates) > 1:  # tuning: as many steps for every recipe as the longest of all takes
+        how["total"] = max(longer_steps(recipe(name), how.get("longer", 1.5)) for name in RECIPES)
     return Plan(
         recipes=chosen_recipes(chosen["recipes"], default),
         concepts=concepts,
-        rates=chosen_rates(chosen["rates"], concepts),
+        rates=rates,
         seeds=tuple(dict.fromkeys(chosen["seeds"])) or seeds,
         prompts=prompt_entries(per_set or count, sets),
         moments=moments,

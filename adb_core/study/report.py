@@ -15,7 +15,8 @@ from ..recipes.others import VARIANTS
 from ..system.files import atomic_write_json, atomic_write_text
 from .plan import BASE, CEILING, METHOD, UNTRAINED, Plan
 from .summary import summarize
-from .table import rows, write_table
+from .table import cell_name, rows, write_table
+from .tuning import effort, tuning_table, unequal
 
 SHOWN = ("joint", "identity_share", "text", "word_dependence", "leakage", "map_distance")
 
@@ -43,17 +44,20 @@ def facts(known: Mapping[str, Any]) -> dict[str, Any]:
 def write_report(
     cells: Sequence[dict], plan: Plan, known: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """Write table.csv, summary.json and the figures; returns the summary.
+    """Write table.csv, summary.json, table.md and the figures; returns the summary.
 
     Raises:
         DiskFull: no space left; earlier files stay.
     """
     found = [row for cell in cells for row in rows(cell, plan)]
     write_table(found, folder / "table.csv")
-    summary = summarize(found, plan, facts(known))
+    more = {"cells": fingerprints(cells), "effort": effort(cells, plan)}
+    summary = summarize(found, plan, facts(known) | more)
     atomic_write_json(folder / "summary.json", summary)
+    atomic_write_text(folder / "table.md", markdown(summary))
     if summary["tuning"]:
-        atomic_write_text(folder / "tuning.md", tuning_table(summary["tuning"]))
+        text = tuning_table(summary["tuning"], summary["effort"])
+        atomic_write_text(folder / "tuning.md", text)
     for name, figure in figures(summary).items():
         plots.to_png(figure, folder / f"{name}.png")
     return summary
@@ -120,24 +124,78 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     for other, scores in summary["method_minus"].items():
         joint = scores.get("joint")
         if joint:
-            low, high = joint["corrected"]
             out.append(
                 f"{summary['method']} less {other}: joint {joint['mean']:+.3f}, Holm-corrected "
-                f"[{low:+.3f}, {high:+.3f}], p {joint['p_holm']:.3g}"
+                f"{span(joint['corrected'], '+')}, p {joint['p_holm']:.3g}"
             )
+    for name, family in summary["families"].items():
+        if family["least_p_holm"] > family["alpha"]:
+            out.append(
+                f"{name}: {family['tests']} tests over {family['concepts']} concepts cannot reach "
+                f"p {family['alpha']:g}, whatever they find: take more concepts, or fewer recipes"
+            )
+    return [*out, *unequal(summary["effort"])]
+
+
+def span(ends: Sequence[float | None], sign: str = "") -> str:
+    """An interval in brackets; an end that so few concepts cannot set is "...".
+
+    Args:
+        sign: "+" writes it before positive numbers too.
+    """
+    low, high = ("..." if end is None else f"{end:{sign}.3f}" for end in ends)
+    return f"[{low}, {high}]"
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """Every score of every recipe, and every contrast, as tables in Markdown."""
+    names = sorted({name for row in summary["rows"].values() for name in row["scores"]})
+    out = ["Mean [95 % interval over concepts]", "", *_head(names)]
+    for recipe, row in summary["rows"].items():
+        found = [row["scores"].get(name) for name in names]
+        texts = [i and f"{i['mean']:.3f} {span((i['low'], i['high']))}" for i in found]
+        out.append(_row(recipe, texts))
+    parts = {
+        "all prompts": summary["method_minus"],
+        "damage": summary["method_minus_damage"],
+        "hard prompts": summary["method_minus_hard"],
+        "frontiers": summary["frontiers"].get("method_minus", {}),
+    }
+    for name, contrasts in parts.items():
+        if contrasts:
+            count = summary["families"][name]["tests"]
+            out += [
+                "",
+                f"{summary['method']} less another, {name}: mean [interval corrected by Holm over "
+                f"{count} tests], corrected p",
+                "",
+                *_contrasts(contrasts),
+            ]
+    return "\n".join(out) + "\n"
+
+
+def _contrasts(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A table of contrasts: a row a recipe, a column a score."""
+    scores = sorted({score for row in rows.values() for score in row})
+    out = _head(scores)
+    for recipe, row in rows.items():
+        found = [row.get(score) for score in scores]
+        texts = [
+            c and f"{c['mean']:+.3f} {span(c['corrected'], '+')}, p {c['p_holm']:.3g}"
+            for c in found
+        ]
+        out.append(_row(recipe, texts))
     return out
 
 
-def tuning_table(settings: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Every setting of every recipe in Markdown, the best of a recipe first."""
-    columns = ("joint", "text", "identity_share", "leakage")
-    head = ("recipe", "learning rate", "steps", *columns, "runs")
-    out = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, found in settings.items():
-        for setting in found:
-            scores = " | ".join(f"{setting[column]:.3f}" for column in columns)
-            out.append(
-                f"| {name} | x {setting['rate']:g} | {setting['step']} | {scores} "
-                f"| {setting['runs']} |"
-            )
-    return "\n".join(out) + "\n"
+def _head(titles: Sequence[str]) -> list[str]:
+    return [_row("recipe", titles), "|---" * (len(titles) + 1) + "|"]
+
+
+def _row(name: str, texts: Sequence[str | None]) -> str:
+    return f"| {name} | {' | '.join(text or '-' for text in texts)} |"
+
+
+def fingerprints(cells: Sequence[dict]) -> dict[str, str]:
+    """Of everything that each cell's numbers depend on, by the cell's name."""
+    return {cell_name(cell): cell.get("fingerprint", "") for cell in cells}

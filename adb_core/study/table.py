@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ def rows(cell: dict, plan: Plan) -> Iterable[dict[str, Any]]:
                 **scores,
                 **(whole if level == ALL else {}),
             }
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """ "recipe,concept,seed", and the learning rate's factor where it is not 1."""
+    rate = "" if cell["rate"] == 1 else f",{cell['rate']:g}"
+    return f"{cell['recipe']},{cell['concept']},{cell['seed']}{rate}"
 
 
 def mean(values: Sequence[float | None]) -> float | None:
