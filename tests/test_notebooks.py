@@ -94,6 +94,16 @@ def test_notebook_follows_the_skeleton(name):
     )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_code_cells_can_be_taken_in_at_a_glance(name):
+    """At most fifteen lines a cell and a hundred columns a line; solutions are folded away."""
+    for cell in builder.read(name):
+        if cell.cell_type == "code" and builder.kind(cell) != "solution":
+            lines = [line for line in cell.source.split("\n") if line.strip()]
+            assert len(lines) <= 15, f"{len(lines)} lines in the cell\n{cell.source}"
+            assert max(map(len, lines), default=0) <= 100, cell.source
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_jupyterlab_serves_what_the_notebooks_link_to():
     """A picture beside the notebooks' folder is shown only if Jupyter's root is the repository."""
