@@ -9,6 +9,7 @@ from .attention import AttentionExplorer
 from .before_after import BeforeAfter
 from .canvas import Canvas
 from .drift import DriftExplorer
+from .forming import FormingMaps
 from .panel import Panel, Worker, wide
 from .playground import RegularizerPlayground
 from .power import PowerCalculator
@@ -20,6 +21,7 @@ __all__ = [
     "BeforeAfter",
     "Canvas",
     "DriftExplorer",
+    "FormingMaps",
     "Panel",
     "PowerCalculator",
     "PreferencePanel",
