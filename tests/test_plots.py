@@ -79,6 +79,10 @@ def figures():
         "controls": plots.beside_controls(
             {"base model": {"text": 0.9}}, {"base model": {"text": 0.1}}, {"text": 0.97}
         ),
+        "rows": plots.image_rows({"a": [image, image], "b": [image]}, ["c", "d"], "Pictures."),
+        "bars": plots.bar_panels({"cosine": {"one": -0.5, "two": 0.9}}),
+        "dots": plots.dot_panels({"identity": {"one": [0.1, 0.3], "two": [0.5, 0.7]}}),
+        "ratios": plots.ratio_curves({"with": [record("one", k) for k in (1, 2, 3)]}),
     }
 
 
@@ -120,6 +124,10 @@ def test_figures_say_what_they_show():
     assert "base model: text 0.90, control 0.10" in plots.alt_text(made["controls"])
     assert "inversion, step 1" in plots.alt_text(made["film"])
     assert "[v] 20 %" in plots.alt_text(made["film"])
+    assert plots.alt_text(made["rows"]) == "Pictures."
+    assert "cosine: one -0.50, two 0.90" in plots.alt_text(made["bars"])
+    assert "identity: one 0.20, two 0.60" in plots.alt_text(made["dots"])
+    assert "with: " in plots.alt_text(made["ratios"])
     assert plots.alt_text(plots.set_alt_text(made["grid"], "other")) == "other"
 
 
@@ -134,6 +142,13 @@ def test_figures_refuse_nothing_to_draw():
         lambda: film_figures(()),
         lambda: plots.beside_controls({}, {}),
         lambda: plots.beside_controls({"a": {"text": 1.0}}, {"a": {"identity": 0.0}}),
+        lambda: plots.bar_panels({}),
+        lambda: plots.bar_panels({"a": {"one": 1}, "b": {"two": 1}}),
+        lambda: plots.dot_panels({"a": {}}),
+        lambda: plots.dot_panels({str(k): {"one": [1]} for k in range(5)}),
+        lambda: plots.ratio_curves({}),
+        lambda: plots.ratio_curves({"a": [record("one", 1, captured=False)]}),
+        lambda: plots.ratio_curves({name: [record("one", 1)] for name in "abc"}),
     ):
         with pytest.raises(ValueError):
             call()

@@ -20,6 +20,7 @@ from adb_core.widgets import (
     AttentionExplorer,
     BeforeAfter,
     DriftExplorer,
+    FormingMaps,
     Panel,
     PromptBench,
     RegularizerPlayground,
@@ -121,6 +122,24 @@ def test_before_after_wipes():
     )
     with pytest.raises(ValueError, match="one size"):
         BeforeAfter(before, after[:4])
+
+
+def test_forming_maps_show_a_moment_and_say_its_numbers():
+    photos = np.full((2, 8, 8, 3), 90, np.uint8)
+
+    def maps(v):
+        return {"v": np.full((2, 3, 4, 4), v), "category": np.full((2, 3, 4, 4), 0.2)}
+
+    forming = FormingMaps([(0, maps(0.4)), (30, maps(0.1))], photos, "cat")
+    assert forming.text == "photo 1 after 0 steps: largest attention of [V] 0.40, of cat 0.20"
+    first = forming.picture.value
+    forming.moment.value, forming.photo.value = 1, 2
+    assert forming.text.startswith("photo 2 after 30 steps: largest attention of [V] 0.10")
+    assert forming.picture.value != first
+    with pytest.raises(ValueError, match="no moments"):
+        FormingMaps([], photos, "cat")
+    with pytest.raises(ValueError, match="after 0 steps there are maps of 2 photos, and 1 photos"):
+        FormingMaps([(0, maps(0.4))], photos[:1], "cat")
 
 
 def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):

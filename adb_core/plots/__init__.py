@@ -6,7 +6,7 @@ which people with any of the common color blindnesses can tell apart.
 """
 
 from .bars import beside_controls
-from .curves import curves_alt, training_curves
+from .curves import curves_alt, ratio_curves, training_curves
 from .diagram import diagram
 from .drift import DriftPoint, drift_alt, embedding_drift
 from .figures import (
@@ -24,7 +24,8 @@ from .figures import (
     to_png,
 )
 from .frontiers import by_complexity, complexity_alt, frontier, frontier_alt
-from .grids import attention_grid, image_grid, word_maps
+from .grids import attention_grid, image_grid, image_rows, word_maps
+from .panels import bar_panels, dot_panels
 from .shares import attention_stack
 from .snapshots import Snapshot, snapshot_figures
 from .votes import forest, power_curve
@@ -42,19 +43,23 @@ __all__ = [
     "attention_grid",
     "attention_stack",
     "beside_controls",
+    "bar_panels",
     "by_complexity",
     "complexity_alt",
     "curves_alt",
     "diagram",
+    "dot_panels",
     "drift_alt",
     "embedding_drift",
     "forest",
     "frontier",
     "frontier_alt",
     "image_grid",
+    "image_rows",
     "legend",
     "new_figure",
     "power_curve",
+    "ratio_curves",
     "set_alt_text",
     "snapshot_figures",
     "style_axes",

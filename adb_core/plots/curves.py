@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..records import StepRecord, by_stage, last_tenth
-from .figures import CATEGORY_COLOR, FAINT, OKABE_ITO, V_COLOR, legend, new_figure, style_axes
+from .figures import (
+    CATEGORY_COLOR,
+    FAINT,
+    INK,
+    OKABE_ITO,
+    V_COLOR,
+    legend,
+    new_figure,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,3 +124,37 @@ def curves_alt(history: Sequence[StepRecord]) -> str:
         parts.append(text)
     what = "Curves of the loss and of the mean and variance of attention maps."
     return f"{what} {'; '.join(parts)}."
+
+
+def ratio_curves(histories: Mapping[str, Sequence[StepRecord]]) -> Figure:
+    """Mean attention of [V] divided by its category's, at every step of one or two trainings.
+
+    The mean is over layers, heads, pixels and the samples of the step's batch.
+
+    Args:
+        histories: label -> records, of stages that held [V]'s map against the category's or at
+            least recorded both.
+
+    Raises:
+        ValueError: no training, more than two, or a step without map statistics.
+    """
+    if not 1 <= len(histories) <= 2:
+        raise ValueError(f"one or two trainings are compared, got {len(histories)}")
+    ratios = {}
+    for name, history in histories.items():
+        if not history or not all(r.v_mean and r.category_mean for r in history):
+            raise ValueError(f"{name}: there are steps without statistics of both maps")
+        ratios[name] = [float(np.mean(r.v_mean) / np.mean(r.category_mean)) for r in history]
+    said = "; ".join(
+        f"{name}: {np.mean(r[-len(r) // 10 :]):.2f} at the end" for name, r in ratios.items()
+    )
+    figure = new_figure(
+        7.5, 2.8, f"Mean attention of [V] divided by the category's, step by step. {said}."
+    )
+    ax = style_axes(figure.subplots(), "mean attention: [V] / category", "training step", "ratio")
+    looks = ((V_COLOR, "-"), (CATEGORY_COLOR, "--"))
+    for (name, ratio), (color, style) in zip(ratios.items(), looks, strict=False):
+        ax.plot(range(1, len(ratio) + 1), ratio, color=color, linestyle=style, label=name)
+    ax.axhline(1, color=INK, linewidth=0.8, linestyle=":")
+    legend(ax)
+    return figure

@@ -55,6 +55,18 @@ def image_grid(
     return figure
 
 
+def image_rows(
+    rows: Mapping[str, Sequence[np.ndarray | None]],
+    column_labels: Sequence[str] = (),
+    alt: str = "",
+    **size: float,
+) -> Figure:
+    """:func:`image_grid` of rows that have names: label -> pictures, uint8 (h, w, 3)."""
+    grid = [list(pictures) for pictures in rows.values()]
+    labels = {"row_labels": list(rows), "column_labels": column_labels}
+    return image_grid(grid, **labels, alt=alt, **size)
+
+
 def _grid_alt(row_labels: Sequence[str], column_labels: Sequence[str]) -> str:
     rows, columns = ("; ".join(labels) or "unlabelled" for labels in (row_labels, column_labels))
     return f"A grid of pictures. Rows: {rows}. Columns: {columns}."

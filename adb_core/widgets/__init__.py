@@ -9,6 +9,7 @@ from .attention import AttentionExplorer
 from .before_after import BeforeAfter
 from .canvas import Canvas
 from .drift import DriftExplorer
+from .forming import FormingMaps
 from .panel import Panel, Worker, wide
 from .picture_slider import PictureSlider
 from .playground import RegularizerPlayground
@@ -22,6 +23,7 @@ __all__ = [
     "BeforeAfter",
     "Canvas",
     "DriftExplorer",
+    "FormingMaps",
     "Panel",
     "PictureSlider",
     "PowerCalculator",

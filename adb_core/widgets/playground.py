@@ -22,7 +22,7 @@ from ..teaching.grid import Grid
 from .live import gallery, live_curve
 from .panel import Panel, Worker, picture_box, put, quick_png, wide
 
-VALUES = (0.0, 0.1, 0.5, 2.0, 5.0, 20.0, 100.0)  # what the sliders can be set to
+VALUES = (0.0, 0.1, 0.5, 2.0, 5.0, 20.0, 100.0, 1000.0, 20_000.0, 50_000.0)  # of the sliders
 WEIGHTS = ("lambda_mu", "lambda_sigma")
 REDRAW = 0.5  # seconds between two pictures of the live curve
 

@@ -16,20 +16,19 @@
 #
 # {{badge}}
 #
-# Textual Inversion asked the embedding to do everything, and it ran away from the words (notebook
-# [03](03_textual_inversion_and_how_it_fails.ipynb)). DreamBooth asked it to do nothing, and it
-# stayed a stranger among them ([04](04_dreambooth_and_how_it_fails.ipynb)). AttnDreamBooth begins
-# with the middle way: move the embedding, from a good start, far less than Textual Inversion does,
-# and leave the rest to later stages.
+# Textual Inversion asked the embedding to do everything (notebook
+# [03](03_textual_inversion_and_how_it_fails.ipynb)), DreamBooth asked it to do nothing
+# ([04](04_dreambooth_and_how_it_fails.ipynb)). AttnDreamBooth begins between the two: the embedding
+# moves from a good start, for a short time, and the rest is left to later stages.
 #
 # The paper calls this stage *embedding alignment*
-# ([Pang et al. 2024](https://arxiv.org/abs/2406.05000), method section): [V] is to find its place
-# in a sentence beside the other words, not to become the concept.
+# ([Pang et al. 2024](https://arxiv.org/abs/2406.05000), section 3): [V] is to find its place in a
+# sentence beside the other words, not to become the concept.
 #
 # **You will learn**
 # - how one row of a table is trained while everything around it stays frozen;
 # - why this stage begins at the category and ends early;
-# - what stage 1 gives, and what it does not give.
+# - what stage 1 gives, and what it cannot give.
 #
 # **Prerequisites:** notebooks [03](03_textual_inversion_and_how_it_fails.ipynb) and
 # [04](04_dreambooth_and_how_it_fails.ipynb).
@@ -51,39 +50,34 @@ adb.teaching.show(diagram)
 # %% [markdown]
 # ## 1. Where [V] begins
 #
-# The recipe is a table, one line a stage: the paper's numbers, and beside them the tiny model's.
-# This page is about its first line.
+# The recipe, one line a stage: the paper's numbers, and beside them the tiny model's.
 
 # %%
 import inspect
+import json
 from dataclasses import replace
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-base = adb.load_base("tiny")
+base, judge = adb.load_base("tiny"), adb.load_judge()
 concept = adb.Concept.bundled("pico")
-judge = adb.load_judge()
 plan = adb.recipe("attndreambooth")
 stage = plan.stages[0]
-inversion = adb.recipe("textual_inversion").stages[0]
 learner = adb.Learner(base, concept, plan)
 token = learner.token
 table = base.text_encoder.get_input_embeddings().weight.detach().float()
-cat = base.tokenizer(concept.category, add_special_tokens=False).input_ids
 print(adb.recipe_table())
-print("stage:", stage.name, "| trains:", stage.train, "| prompts:", stage.prompts)
-print("steps fewer than Textual Inversion's:", stage.steps < inversion.steps)
-print(
-    "row of [V] equals the row of 'cat', bit for bit:",
-    torch.equal(token.rows[0].detach(), table[cat].mean(0)),
-)
+print("stage 1 trains:", *stage.train, "| its prompts:", *stage.prompts)
+
+# %%
+cat = base.tokenizer(concept.category, add_special_tokens=False).input_ids
+same = torch.equal(token.rows[0].detach(), table[cat].mean(0))
+print("pieces of 'cat':", len(cat), "| the row of [V] equals their mean, bit for bit:", same)
 
 # %% [markdown]
-# The row starts as the mean of the category's pieces; "cat" is one piece. So before the first step
-# the model reads "a photo of a cat cat": [V] behaves like an ordinary word from the beginning, and
-# has to lose that, not to find it.
+# So before the first step the model reads "a photo of a cat cat". [V] behaves like an ordinary noun
+# from the beginning; it has to keep that, not to find it.
 #
 # ## 2. One trainable row
 #
@@ -94,270 +88,198 @@ print(
 print(inspect.getsource(adb.concept_token.Rows.trainable))
 
 # %% [markdown]
-# The row is a parameter of its own. A hook behind the table looks up which token ids are [V] and
-# puts the row in their place, `torch.where`. The table itself stays frozen.
+# The row is a parameter of its own; a hook behind the table puts it wherever a token id is [V]. The
+# table itself stays frozen.
 #
-# **Predict.** In a prompt of six words, which rows would get a gradient if the *table* were trained
-# instead?
+# **Predict.** Suppose the *table* were trained instead. Which of its rows would get a gradient from
+# the prompt "a photo of a [V] cat"?
 
 # %%
 ids = token.tokenize([learner.prompt("a photo of a {}")])
 torch.manual_seed(0)
-probe = torch.randn(
-    1, ids.shape[1], table.shape[1]
-)  # any scalar function of the text states will do
-
+probe = torch.randn(1, ids.shape[1], table.shape[1])  # any function of the text states will do
 with token.trainable() as rows:
     rows.requires_grad_(True)
-    (token.encode(ids) * probe).sum().backward()
-    by_hook = rows.grad.clone()
-    touched = [n for n, p in token.text_encoder.named_parameters() if p.grad is not None]
+    (by_hook,) = torch.autograd.grad((token.encode(ids) * probe).sum(), rows)
     rows.requires_grad_(False)
-    rows.grad = None
-print("parameters of the encoder that got a gradient:", touched)
-
 whole = token.text_encoder.get_input_embeddings().weight
-whole.requires_grad_(True)  # the other way: train the whole table
-(token.encode(ids) * probe).sum().backward()
-by_table = whole.grad.clone()
+whole.requires_grad_(True)  # the other way: the whole table
+(by_table,) = torch.autograd.grad((token.encode(ids) * probe).sum(), whole)
 whole.requires_grad_(False)
-whole.grad = None
 moved = by_table.abs().sum(1).nonzero().flatten().tolist()
 print("rows of the table with a gradient:", token.tokenizer.convert_ids_to_tokens(moved))
-print(
-    "the row of [V] gets the same gradient both ways:",
-    torch.allclose(by_table[token.ids], by_hook, atol=1e-5),
-)
+off = (by_table[token.ids] - by_hook).abs().max() / by_hook.abs().max()
+adb.teaching.fact("largest difference of the two gradients of [V]", off, between=(0, 1e-3))
 
 # %% [markdown]
-# **Explain.** Only the rows of tokens that stand in the prompt get a gradient, the marks of its
-# begin and end among them; all other rows get none. Training the table would move "photo" and "cat"
-# along with [V]. And [V]'s own row gets the same gradient either way, so nothing is lost by
-# training it alone.
+# **Explain.** Only tokens that stand in the prompt get a gradient, the marks of its begin and end
+# among them. Training the table would move "photo" and "cat" along with [V]. The gradient of [V]'s
+# own row is the same either way, up to rounding, so nothing is lost by training it alone.
 #
 # ## 3. Train stage 1
 #
-# The core's `train_stage` takes one step each time the loop asks for one; in between, the loop
-# notes where [V] is. The same four prompts are drawn before and after, from the same noise, and the
-# maps of [V] are read off the five photos (`metrics.photo_maps`: noise is added to a photo, and the
-# U-Net is asked once what it sees).
+# `train_stage` takes one step each time the loop asks for one; in between, the loop notes where [V]
+# is.
 #
-# **Predict.** The embedding is all that moves. Which of these will change: the colour of the cat,
-# its place among the words, where [V] looks, the hat?
+# **Predict.** The embedding is all that moves. Which of these will change: the color of the cat,
+# its marks, where [V] looks, the things around the cat?
 
 # %%
 project = adb.Projection(table)
 
 
+def moment(learner, step):
+    at = tuple(project(learner.token.rows.mean(0)).tolist())
+    return adb.plots.DriftPoint(step, "alignment", learner.token.drift(), at)
+
+
 def train(learner, stage):
     """Train one stage in a loop; returns where [V] was, and every step's record."""
-
-    def moment(step):
-        return adb.plots.DriftPoint(
-            step,
-            stage.name,
-            learner.token.drift(),
-            tuple(project(learner.token.rows.mean(0)).tolist()),
-        )
-
-    points, records = [moment(0)], []
+    points, records = [moment(learner, 0)], []
     for record in tqdm(adb.train_stage(learner, stage), total=stage.steps, desc=stage.name):
         records.append(record)
-        if record.step % 2 == 0 or record.step == stage.steps:
-            points.append(moment(record.step))
+        points.append(moment(learner, record.step))
     return points, records
 
 
-result = adb.Result(learner)
-asked = [
-    "a photo of a {}",
-    "a photo of a {} wearing a hat on the beach",
-    "a painting of a {} wearing a crown in the forest",
-    "a sketch of a {} with a balloon in the snow",
-]
-before, maps_before = (
-    adb.generate(result, asked, [0]).images,
-    adb.metrics.photo_maps(result, concept),
-)
-points, records = train(learner, stage)
-after, maps_after = adb.generate(result, asked, [0]).images, adb.metrics.photo_maps(result, concept)
-print("steps taken:", len(records), "| moments kept:", len(points))
-
-# %%
-words = ["cat", "dog", "blue", "green", "orange", "hat", "beach", "snow", "painting"]
-places = {
-    w: tuple(project(table[base.tokenizer(w, add_special_tokens=False).input_ids].mean(0)).tolist())
-    for w in words
-}
-adb.teaching.show(
-    adb.plots.embedding_drift(points, project(table).numpy(), places, concept.category)
-)
-start, end = points[0].drift, points[-1].drift
-print(
-    "distance from its start, at the start:",
-    round(start.distance, 1),
-    "| at the end:",
-    round(end.distance, 1),
-)
-print("three nearest words at the end:", sorted(word for word, _ in end.nearest[:3]))
-print("length of [V], times the mean row's, below 3:", end.norm < 3 * end.vocabulary_norm)
-
 # %% [markdown]
-# **Explain.** The row has moved towards the two colours that Pico is made of, and it has kept "cat"
-# among its nearest words. It lies at the edge of the cloud already, and is longer than a word
-# should be; but compare notebook 03, where Textual Inversion went on for much longer and at a
-# higher learning rate: there the row ended more than four times as long as the mean row, and "cat"
-# was hardly to be found. Note the left curve: it is still rising when the stage ends. Stage 1 does
-# not converge; it is *stopped*.
+# Four prompts are drawn before and after, from the same noise. The maps are read in the five photos
+# (`photo_maps`, the condition of notebook [02](02_seeing_cross_attention.ipynb)).
 
 # %%
+sets = ("complexity_0", "complexity_1", "styles", "complexity_4")
+files = [json.loads(adb.data_path("prompts", f"{s}.json").read_text()) for s in sets]
+asked = [file["prompts"][0]["prompt"] for file in files]
 labels = [p.replace("{}", "[V] cat") for p in asked]
-adb.teaching.show(
-    adb.plots.image_grid(
-        [before, after],
-        row_labels=["before stage 1", "after stage 1"],
-        column_labels=labels,
-        alt="Four prompts with [V], seed 0, before and after stage 1: the same scenes, and the "
-        "cats have become teal.",
-    )
-)
-photos = judge.identity(concept.squares(base.side))
 
 
-def identity(images):
-    return float(adb.metrics.cosine_to_mean(judge.identity(images), photos).mean())
+def look(learner):
+    """Pictures of the four prompts, and the maps of [V] and of its category in the photos."""
+    result = adb.Result(learner)
+    return adb.generate(result, asked, [0]).images, adb.metrics.photo_maps(result, concept)
 
 
-def ratio(maps):
+def taken(maps):
     """Mean attention of [V] over that of the category, in the photos."""
     return float(maps["v"].mean() / maps["category"].mean())
 
 
-print(
-    "mean identity, before: below 0.3:",
-    identity(before) < 0.3,
-    "| after: above 0.4:",
-    identity(after) > 0.4,
+before, maps_before = look(learner)
+points, records = train(learner, stage)
+after, maps_after = look(learner)
+start, end = points[0].drift, points[-1].drift
+
+# %%
+words = ["cat", "dog", "blue", "green", "teal", "orange", "hat", "beach", "painting"]
+rows = {w: table[base.tokenizer(w, add_special_tokens=False).input_ids].mean(0) for w in words}
+places = {w: tuple(project(row).tolist()) for w, row in rows.items()}
+cloud = project(table).numpy()
+adb.teaching.show(adb.plots.embedding_drift(points, cloud, places, concept.category))
+adb.teaching.fact("distance of [V] from its start", end.distance, between=(0, 99))
+ratio = end.norm / end.vocabulary_norm
+adb.teaching.fact("length of [V], times the mean row's", ratio, between=(0, 99))
+adb.teaching.fact("cosine to 'cat' at the end", end.cosine_to_category, between=(-1, 1))
+print("nearest words at the end:", ", ".join(word for word, _ in end.nearest[:3]))
+
+# %% [markdown]
+# {{DRIFT}}
+# {{DRIFT}} old: towards two colors of Pico, "cat" still near; notebook 03's row was 4x the mean
+#
+# And stage 1 does not converge: it is *stopped*.
+
+# %%
+rows = {"before stage 1": before, "after stage 1": after}
+alt = "Four prompts with [V], seed 0, before and after stage 1."
+adb.teaching.show(adb.plots.image_rows(rows, labels, alt))
+photos = judge.identity(concept.squares(base.side))
+
+
+def identity(images):
+    """How much pictures show Pico: mean cosine to the photos; 1 is the same."""
+    return float(adb.metrics.cosine_to_mean(judge.identity(images), photos).mean())
+
+
+adb.teaching.fact("identity before stage 1", identity(before), between=(-1, 1))
+adb.teaching.fact("identity after stage 1", identity(after), between=(-1, 1))
+
+# %% [markdown]
+# {{PICTURES}}
+# {{PICTURES}} old: Pico's color in every style, things stay; no spots, eyes or star
+#
+# What is missing is no defect: a frozen U-Net draws only what it can draw already.
+
+
+# %%
+shown = (0, 1, 3)
+heats = [[m[w][k].mean(0) for w in m for k in shown] for m in (maps_before, maps_after)]
+pictures = [[concept.squares(base.side)[k] for k in shown] * 2] * 2
+columns = [f"{word}, photo {k + 1}" for word in ("[V]", "cat") for k in shown]
+alt = "Maps of [V] and of cat in three photos of Pico, before and after stage 1."
+told = dict(row_labels=["before stage 1", "after stage 1"], column_labels=columns, alt=alt)
+adb.teaching.show(adb.plots.attention_grid(pictures, heats, **told))
+adb.teaching.fact(
+    "attention of [V], times that of 'cat', before", taken(maps_before), between=(0, 99)
 )
-adb.teaching.show(
-    adb.plots.attention_grid(
-        [[concept.squares(base.side)[k] for k in (0, 1, 3)] * 2] * 2,
-        [
-            [*(maps[who][k].mean(0) for who in ("v", "category") for k in (0, 1, 3))]
-            for maps in (maps_before, maps_after)
-        ],
-        row_labels=["before stage 1", "after stage 1"],
-        column_labels=[f"{who}, photo {k}" for who in ("[V]", "cat") for k in (1, 2, 4)],
-        alt="Attention maps of [V] and of cat over three photos of Pico, before and after stage "
-        "1. After it, [V] looks at the cat's outline and tail.",
-    )
-)
-print(
-    "attention of [V] before: less than that of 'cat':",
-    ratio(maps_before) < 1,
-    "| after: more:",
-    ratio(maps_after) > 1,
+adb.teaching.fact(
+    "attention of [V], times that of 'cat', after", taken(maps_after), between=(0, 99)
 )
 
 # %% [markdown]
-# **Explain.** The cats have taken Pico's colour, in every style, and hats and places stay as they
-# were; only where the prompt names no place has it changed. The spots, the eyes and the star on the
-# chest are not there: a frozen U-Net cannot draw what it has never drawn. That is no defect of this
-# stage. Its product is the lower row of maps: pixels of the cat, and hardly any others, look at
-# [V].
-#
-# Look at the numbers below the maps, too. [V]'s largest attention is now nearly three times that of
-# "cat". It has begun to take more than a word of its kind should; that is what the regulariser is
-# there to hold back, and stage 2 (notebook [06](06_stage_2_attention_map.ipynb)) is where it
-# succeeds.
+# {{MAPS}}
+# {{MAPS}} old: [V] looked at from the cat's pixels; its largest attention 3x that of "cat"
 #
 # The slider goes through the moments of the training.
 
 # %%
-explorer = adb.widgets.DriftExplorer(points, project(table).numpy(), places)
+explorer = adb.widgets.DriftExplorer(points, cloud, places)
 explorer.view
 
 # %% [markdown]
 # The same by code:
 
 # %%
-explorer.at.value = 0
-print(explorer.text)
 explorer.at.value = len(points) - 1
 print("last moment:", explorer.text.split(":")[0])
 
 # %% [markdown]
 # ## 4. The loss, and what the regulariser does here
 #
-# $$L = \underbrace{\mathbb E \,\| \epsilon - \epsilon_\theta(z_t, t, c) \|^2}_{\text{diffusion}}
-# + \underbrace{\frac 1 L \sum_l \sum_b \left[ \lambda_\mu (\mu_V - \mu_{cat})^2
+# $$\mathcal L = \underbrace{\mathbb E \,\| y - y_\theta(z_t, t, c) \|^2}_{\text{diffusion}}
+# + \underbrace{\frac 1 L \sum_{l=1}^L \sum_b \left[ \lambda_\mu (\mu_V - \mu_{cat})^2
 # + \lambda_\sigma (\sigma^2_V - \sigma^2_{cat})^2 \right]}_{\text{regulariser}}$$
 #
-# The second part (paper, section 3.2) asks the map of [V] for the mean $\mu$ and the variance
-# $\sigma^2$ of the category's map. Each stage has its own weights; in stage 1 the variance is left
-# free.
+# $y$ is what the U-Net predicts: the noise in the paper, the velocity in our tiny model. The second
+# part (paper, section 3.2; $L$ layers, samples $b$ of the batch) asks the map of [V] for the mean
+# and the variance of the category's map. In stage 1 the variance is left free:
+# $\lambda_\sigma = 0$.
 #
-# **Predict.** Is the regulariser a large part of this loss or a small one? And if it is a small
-# one, will anything change when it is left out?
+# **Predict.** How large is the regulariser's part of this loss? And what will change when it is
+# left out, or made a thousand times stronger?
 
 # %%
-print("lambda_mu:", stage.lambda_mu, "| lambda_sigma:", stage.lambda_sigma)
-share = np.mean([r.mean_part / r.loss for r in records])
-print("regulariser less than one hundredth of the loss:", bool(share < 0.01))
-variants = {
-    "left out": replace(stage, lambda_mu=0.0),
-    "1,000 times stronger": replace(stage, lambda_mu=1000 * stage.lambda_mu),
-}
-ends = {"left out": None, "the recipe's": end}
-for name, variant in variants.items():
+share = sum(r.mean_part for r in records) / sum(r.loss for r in records)
+adb.teaching.fact("the regulariser's part of the loss", 100 * share, between=(0, 100), unit="%")
+ends = {}
+for name, times in {"left out": 0, "the recipe's": 1, "1,000 times stronger": 1000}.items():
+    variant = replace(stage, lambda_mu=times * stage.lambda_mu)
     ends[name] = train(adb.Learner(base, concept, plan), variant)[0][-1].drift
-
-
-def bars(ends):
-    """Distance and cosine of [V] after stage 1, for three strengths of the regulariser."""
-    said = "; ".join(
-        f"{n}: distance {d.distance:.2f}, cosine to cat {d.cosine_to_category:.2f}"
-        for n, d in ends.items()
-    )
-    figure = adb.plots.new_figure(
-        6.4,
-        2.4,
-        "Where [V] ends with the regulariser left out, as in the recipe, and a thousand times "
-        f"stronger. {said}.",
-    )
-    for ax, key, title in zip(
-        figure.subplots(1, 2),
-        ("distance", "cosine_to_category"),
-        ("distance from its start", "cosine to 'cat'"),
-    ):
-        adb.plots.style_axes(ax, title)
-        ax.barh(
-            range(len(ends)),
-            [getattr(d, key) for d in ends.values()],
-            0.6,
-            color=adb.plots.V_COLOR,
-            edgecolor=adb.plots.INK,
-        )
-        ax.set_yticks(range(len(ends)), list(ends))
-        ax.invert_yaxis()
-    return figure
-
-
-adb.teaching.show(bars(ends))
-for name, d in ends.items():
-    print(
-        f"{name}: distance {d.distance:.1f}, cosine to 'cat' {d.cosine_to_category:.1f}, nearest "
-        f"word {'cat' if d.nearest[0][0] == 'cat' else 'a colour'}"
-    )
+distances = {name: d.distance for name, d in ends.items()}
+cosines = {name: d.cosine_to_category for name, d in ends.items()}
+panels = {"distance from its start": distances, "cosine to 'cat'": cosines}
+adb.teaching.show(adb.plots.bar_panels(panels))
+for name, distance in distances.items():
+    adb.teaching.fact(f"{name}: distance of [V]", distance, between=(0, 99))
 
 # %% [markdown]
-# **Explain.** A part of the loss that is hundreds of times smaller than the other still has its
-# effect, because it always pulls towards the same target while the diffusion loss, with its random
-# noise and times, pulls back and forth. With the recipe's weight [V] ends a little nearer to "cat".
-# A thousand times stronger, it goes little more than half as far, and "cat" stays its nearest word:
-# to have the category's map, the easiest way is to remain the category.
+# {{WEIGHT}}
+# {{WEIGHT}} old: the recipe's ends nearer to "cat"; 1,000 times: half as far, "cat" stays nearest
 #
-# ## 5. Too long, too fast
+# **Explain.** A small term can have an effect because it pulls towards the same target at every
+# step, while the diffusion loss, with its random noise and times, pulls back and forth. A very
+# strong one keeps [V] where it is: to have the category's map, the easiest way is to remain the
+# category.
+#
+# ## 5. Break it: too long, too fast
 #
 # **Predict.** Twice the steps at ten times the learning rate: what will be different in the
 # pictures?
@@ -365,78 +287,46 @@ for name, d in ends.items():
 # %%
 runaway = adb.Learner(base, concept, plan)
 far = train(runaway, replace(stage, steps=2 * stage.steps, lr=10 * stage.lr))[0][-1].drift
-gone = adb.generate(adb.Result(runaway), asked, [0]).images
-adb.teaching.show(
-    adb.plots.image_grid(
-        [after, gone],
-        row_labels=["stage 1", "too long, too fast"],
-        column_labels=labels,
-        alt="Four prompts after stage 1, and after a stage 1 that was run too long and too fast: "
-        "nearly the same pictures.",
-    )
-)
-print("distance from its start, times that of stage 1, above 5:", far.distance > 5 * end.distance)
-print("cosine to 'cat' below 0.2:", far.cosine_to_category < 0.2)
-print(
-    "mean identity higher than after stage 1 by more than 0.05:",
-    identity(gone) > identity(after) + 0.05,
-)
+gone, maps_gone = look(runaway)
+alt = "Four prompts after stage 1, and after a stage 1 that ran too long and too fast."
+rows = {"stage 1": after, "too long, too fast": gone}
+adb.teaching.show(adb.plots.image_rows(rows, labels, alt))
+ratio = far.distance / end.distance
+adb.teaching.fact("distance from its start, times stage 1's", ratio, between=(0, 99))
+adb.teaching.fact("cosine to 'cat'", far.cosine_to_category, between=(-1, 1))
+adb.teaching.fact("identity", identity(gone), between=(-1, 1))
+adb.teaching.fact("attention of [V], times that of 'cat'", taken(maps_gone), between=(0, 99))
 
 # %% [markdown]
-# **Explain.** The row is far out, and the pictures that name a place are nearly the same; the judge
-# finds no more of Pico in them. The first one has brought along the kitchen of the photos. So on
-# this model running away is no disaster at once, and the pictures do not tell: only the embedding
-# does. What it costs shows in notebook 03, in the attention that such a row takes from the other
-# words. The paper reports that on Stable Diffusion a long stage 1 overfits, keeps it to 60 steps,
-# and leaves the rest to stages that can learn it better.
+# {{RUNAWAY}}
+# {{RUNAWAY}} old: far out, hardly more of Pico, pictures nearly the same but for a kitchen
+#
+# The paper reports that a long stage 1 overfits on Stable Diffusion, and stops after 60 steps.
 #
 # ## 6. What would be missing without stage 1
 #
-# The ablation `without_stage_1` begins with stage 2: [V] keeps the row of "cat" to the end, and
-# only the cross-attention may learn. Here are both ways as far as the end of stage 2.
+# The ablation `without_stage_1` begins with stage 2: [V] keeps the row of "cat", and only the
+# cross-attention learns. Here are both ways as far as the end of stage 2.
 #
-# **Predict.** Stage 2 has every cross-attention layer to work with, hundreds of thousands of
-# numbers. Will it need stage 1's one row?
+# **Predict.** Stage 2 has hundreds of thousands of numbers to work with. Will it need stage 1's one
+# row?
 
 # %%
-second = plan.stages[1]
-skipped = adb.Learner(base, concept, plan)
-for who, name in ((learner, "after stage 1"), (skipped, "without stage 1")):
-    for _ in tqdm(adb.train_stage(who, second), total=second.steps, desc=name):
-        pass
-both = {
-    name: adb.Result(who) for name, who in (("stages 1 and 2", learner), ("stage 2 alone", skipped))
-}
-drawn = {name: adb.generate(model, asked, [0]).images for name, model in both.items()}
-adb.teaching.show(
-    adb.plots.image_grid(
-        list(drawn.values()),
-        row_labels=list(drawn),
-        column_labels=labels,
-        alt="Four prompts after stages 1 and 2 in the upper row, and after stage 2 alone in the "
-        "lower.",
-    )
-)
-print(
-    "mean identity higher with stage 1 by more than 0.05:",
-    identity(drawn["stages 1 and 2"]) > identity(drawn["stage 2 alone"]) + 0.05,
-)
-share = {name: ratio(adb.metrics.photo_maps(model, concept)) for name, model in both.items()}
-print(
-    "attention of [V], times that of 'cat', within 10 % of 1: with stage 1:",
-    abs(share["stages 1 and 2"] - 1) < 0.1,
-    "| stage 2 alone:",
-    abs(share["stage 2 alone"] - 1) < 0.1,
-    "| stage 2 alone gives [V] less than 'cat':",
-    share["stage 2 alone"] < 0.9,
-)
+second, skipped = plan.stages[1], adb.Learner(base, concept, plan)
+drawn, ratios = {}, {}
+for name, who in {"stages 1 and 2": learner, "stage 2 alone": skipped}.items():
+    list(tqdm(adb.train_stage(who, second), total=second.steps, desc=name))
+    drawn[name], maps = look(who)
+    ratios[name] = taken(maps)
+alt = "Four prompts after stages 1 and 2, and after stage 2 alone."
+adb.teaching.show(adb.plots.image_rows(drawn, labels, alt))
+for name, images in drawn.items():
+    adb.teaching.fact(f"{name}: identity", identity(images), between=(-1, 1))
+    adb.teaching.fact(f"{name}: attention of [V] / 'cat'", ratios[name], between=(0, 99))
 
 # %% [markdown]
-# **Explain.** It does. Stage 2 alone makes the cats green, fits Pico's shape less, and in the first
-# picture it has brought along the kitchen of the photos; [V] gets less attention than "cat". The
-# same steps after stage 1 begin at a word that already says "teal", and can go on from there. One
-# row, trained first, saves many layers a detour. (After stage 3, which moves everything, the
-# difference is no longer to be told from chance: notebook 09 measures it over six individuals.)
+# {{WITHOUT}}
+# {{WITHOUT}} old: stage 2 alone: green cats, less of Pico's shape, a kitchen, less attention
 #
 # ## Exercises
 #
@@ -444,8 +334,7 @@ print(
 #
 # Many programs train the whole table and throw away the gradient of all rows but one. Write that
 # mask: given the `gradient` (n, d) of a table, return a new tensor in which only the row `row` is
-# left and all others are zero. (Why does the core not do this? See section 2, and think of weight
-# decay.)
+# left and all others are zero. (Why does the core not do this? Think of weight decay.)
 
 
 # %% tags=["stub"] exercise="05.1"
@@ -470,7 +359,7 @@ adb.teaching.check("05.1", one_row)
 # %% [markdown]
 # ### Exercise 2 (easy, 3 minutes): a category of several pieces
 #
-# Our tokenizer splits "teal" into three pieces. Return the first row of [V] for a category with the
+# A tokenizer may split a category into pieces. Return the first row of [V] for a category with the
 # token numbers `pieces`: the mean of their rows in `table` (n, d).
 
 
@@ -509,13 +398,40 @@ def reach(steps, lr, channels):
 adb.teaching.check("05.3", reach)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 20 minutes): stage 1 in ten lines
+#
+# Train one row by hand. `table` (n, d) is frozen, `ids` (k,) is a prompt as token numbers, `v` is
+# the number of [V], and `loss` takes the prompt's embeddings (k, d) and returns one number. Begin
+# at the row `start`, take `steps` steps of plain gradient descent at the rate `lr`, and return the
+# trained row (d,), which stands in wherever `ids` is `v`. Neither `table` nor `start` may change.
+
+
+# %% tags=["stub"] exercise="05.4"
+def learn_row(table, start, ids, v, loss, steps, lr):
+    return ...
+
+
+# %% tags=["solution"] exercise="05.4"
+def learn_row(table, start, ids, v, loss, steps, lr):
+    row = start.clone().requires_grad_(True)
+    for _ in range(steps):
+        is_v = (ids == v)[:, None]  # (k, 1)
+        embeddings = torch.where(is_v, row, table[ids].detach())  # (k, d)
+        (gradient,) = torch.autograd.grad(loss(embeddings), row)
+        with torch.no_grad():
+            row -= lr * gradient
+    return row.detach()
+
+
+# %% tags=["check"] exercise="05.4"
+adb.teaching.check("05.4", learn_row)
+
+# %% [markdown]
 # ## Summary
 #
-# - Stage 1 moves one row, from the category's, and stops before it has converged, at a third of the
-#   length that Textual Inversion reaches.
-# - It gives [V] the colour of the concept and a place in the picture to be looked from. It cannot
-#   give the individual.
-# - The regulariser is a tiny part of the loss here, and still keeps [V] nearer to its category.
+# - Stage 1 moves one row, from the category's, and is stopped before it has converged.
+# {{SUMMARY}}
+# {{SUMMARY}} old: - it gives the color and a place to be looked from; the individual it cannot give
 #
-# **Read next:** the method section of [Pang et al. 2024](https://arxiv.org/abs/2406.05000).
+# **Read next:** section 3 of [Pang et al. 2024](https://arxiv.org/abs/2406.05000).
 # **Next notebook:** [06 Stage 2: the attention map](06_stage_2_attention_map.ipynb).

@@ -16,14 +16,14 @@
 #
 # {{badge}}
 #
-# Notebooks 05 to 07 trained `[V]` in three stages, and in each of them a small extra term was at
-# work: the attention map of `[V]` is pulled towards the map of its category. This notebook takes
-# that term apart. It compares two numbers of a map with two numbers of another map, no more.
+# In each of the three stages a small extra term was at work: the attention map of `[V]` is pulled
+# towards the map of its category. This notebook takes that term apart. It compares two numbers of a
+# map with two numbers of another map, no more.
 #
 # **You will learn**
 # - what the mean and the variance of an attention map say about a word;
-# - the regulariser, line by line, and why it does not fix **where** a word looks;
-# - what happens to pictures and text when its two weights are moved, by moving them.
+# - why a term that does not know **where** a map lies can still decide it;
+# - what happens to pictures and maps when its two weights are moved, by moving them.
 #
 # **Prerequisites:** [02](02_seeing_cross_attention.ipynb) for the maps;
 # [06](06_stage_2_attention_map.ipynb) helps.
@@ -51,8 +51,8 @@ adb.teaching.show(diagram)
 # $$\mu = \frac{1}{hq}\sum_{i,j} A_{ij}, \qquad
 # \sigma^2 = \frac{1}{hq-1}\sum_{i,j}(A_{ij}-\mu)^2 .$$
 #
-# **Predict.** A word that takes attention everywhere, a word that takes it in one place, a word
-# that nobody looks at: which of the two numbers tells them apart?
+# **Predict.** A word that takes attention everywhere, in one place, in another place, nowhere:
+# which of the two numbers tells them apart?
 
 # %%
 import inspect
@@ -65,30 +65,25 @@ bump = torch.exp(-(x**2 + y**2) / 0.08)
 kinds = {
     "everywhere": torch.full((16, 16), 0.5),
     "one place": 0.5 * bump,
+    "another place": 0.5 * bump.roll((-3, 4), (0, 1)),
     "nowhere": torch.full((16, 16), 0.01),
-    "another place": 0.5 * torch.exp(-((x - 0.45) ** 2 + (y + 0.35) ** 2) / 0.08),
 }
-grey = np.full((16, 16, 3), 200, np.uint8)
-adb.teaching.show(
-    adb.plots.attention_grid(
-        [[grey] * 4],
-        [[m.numpy() for m in kinds.values()]],
-        column_labels=list(kinds),
-        top=0.5,
-        alt="Four artificial attention maps on one colour scale: everywhere, in one place, "
-        "nowhere, and in another place.",
-    )
-)
 for name, attention in kinds.items():
     mean, var = adb.map_statistics(attention.reshape(1, 1, -1))  # (b, h, q)
     print(f"{name:14} mean {mean.item():.3f}  variance {var.item():.4f}")
 
+# %%
+grey = np.full((16, 16, 3), 200, np.uint8)
+alt = "Four artificial maps on one scale: everywhere, in one place, in another place, nowhere."
+told = dict(column_labels=list(kinds), top=0.5, alt=alt)
+maps = [m.numpy() for m in kinds.values()]
+adb.teaching.show(adb.plots.attention_grid([[grey] * 4], [maps], **told))
+
 # %% [markdown]
-# **Explain.** The mean says how much of the picture's attention a word takes; the variance says how
-# concentrated it is. The two maps in different places have the *same* two numbers. So pulling mean
-# and variance towards those of the category says "take as much attention as a cat does, and as
-# concentrated", and leaves open where. A regulariser on the map itself, pixel by pixel, would also
-# forbid `[V]` to be anywhere but where this "cat" was.
+# **Explain.** The mean says how much of the picture's attention a word takes, the variance how
+# concentrated it is. The maps in two different places have the *same* two numbers: "take as much
+# attention as a cat does, and as concentrated", and not a word about where. A regulariser on the
+# map itself, pixel by pixel, would forbid `[V]` to be anywhere but where this "cat" was.
 #
 # ## 2. The term itself
 #
@@ -98,215 +93,189 @@ for name, attention in kinds.items():
 # \lambda_\mu\,(\mu_V-\mu_\mathrm{cat})^2 + \lambda_\sigma\,
 # (\sigma^2_V-\sigma^2_\mathrm{cat})^2 \Big].$$
 #
-# The core's own code; the last three lines are the equation:
+# The core's own code; the last lines are the equation:
 
 # %%
 print(inspect.getsource(adb.regularizer.regularizer).split('"""')[2])
 
 # %% [markdown]
-# The same by hand, on made-up statistics of 2 layers and 3 samples, and compared with the core's:
+# ## 3. A price for attention
+#
+# So why should such a term decide where a map lies? Differentiate its first half with respect to
+# one entry of a map of $n$ entries:
+#
+# $$\frac{\partial}{\partial A_i}\,\lambda_\mu(\mu_V-\mu_\mathrm{cat})^2
+# = \frac{2\lambda_\mu}{n}(\mu_V-\mu_\mathrm{cat}).$$
+#
+# There is no $i$ on the right. Every pixel pays the same **price** for its attention, and the price
+# rises with what [V] takes beyond its category's budget. The diffusion loss decides where it is
+# worth paying: where attention to [V] makes the prediction better. Without a price, attention
+# spreads to every pixel with the slightest gain.
+#
+# Here is a market of 256 pixels: some gain a lot in the middle, and all of them a little.
+#
+# **Predict.** Which pixels will look at [V] when attention costs nothing? And with a price?
 
 # %%
-generator = torch.Generator().manual_seed(0)
-v = adb.stack_statistics(
-    [torch.rand(3, 2, 16, generator=generator) for _ in range(2)]
-)  # (L, b) each
-cat = adb.stack_statistics([torch.rand(3, 2, 16, generator=generator) for _ in range(2)])
-by_hand = 0.0
-for layer in range(2):
-    for sample in range(3):
-        by_hand += (
-            2.0 * (v.mean[layer, sample] - cat.mean[layer, sample]) ** 2 / 2
-        )  # lambda_mu = 2, L = 2
-        by_hand += (
-            5.0 * (v.var[layer, sample] - cat.var[layer, sample]) ** 2 / 2
-        )  # lambda_sigma = 5
-core = adb.regularizer.regularizer(v, cat, 2.0, 5.0).total
-print("by hand equals the core:", torch.allclose(by_hand, core))
-print("shape of the statistics:", tuple(v.mean.shape))
+gain = 0.05 + bump  # how much the prediction gains from a pixel's attention
+budget = 0.1  # the category's mean
 
-# %% [markdown]
-# ## 3. What it does to a real `[V]`
-#
-# Two models of Pico that differ in nothing but the regulariser: the stock recipe and the ablation
-# without it. The loss of each step also reports the statistics of both words.
-#
-# **Predict.** Without the regulariser, will the mean attention of `[V]` end above or below that of
-# "cat"?
+
+def settle(lambda_mu):
+    """Attention after 400 steps of descent on price minus gain, (16, 16)."""
+    scores = torch.full((16, 16), -2.0, requires_grad=True)
+    optimizer = torch.optim.Adam([scores], lr=0.1)
+    for _ in range(400):
+        attention = scores.sigmoid()
+        loss = lambda_mu * (attention.mean() - budget) ** 2 - (gain * attention).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return scores.sigmoid().detach()
+
 
 # %%
-base = adb.load_base("tiny")
-concept = adb.Concept.bundled("pico")
-models = {
-    "with": adb.teaching.trained(base, concept, "attndreambooth"),
-    "without": adb.teaching.trained(base, concept, "without_regularizer"),
-}
-
-
-def end_ratio(result, what="mean", steps=100):
-    """Statistic of [V] over that of the category, mean over layers and the last steps."""
-    last = result.history[-steps:]
-    v = np.mean([getattr(r, f"v_{what}") for r in last])
-    return v / np.mean([getattr(r, f"category_{what}") for r in last])
-
-
-def ratio_figure(models):
-    figure = adb.plots.new_figure(
-        7.5,
-        2.8,
-        "Mean attention of [V] divided by that of the category at every training step, with and "
-        "without the regulariser.",
-    )
-    ax = adb.plots.style_axes(
-        figure.subplots(), "mean attention: [V] / category", "training step", "ratio"
-    )
-    for (name, result), color in zip(models.items(), (adb.plots.V_COLOR, adb.plots.CATEGORY_COLOR)):
-        ratio = [np.mean(r.v_mean) / np.mean(r.category_mean) for r in result.history]
-        ax.plot(
-            ratio,
-            color=color,
-            linestyle="-" if name == "with" else "--",
-            label=f"{name} regulariser",
-        )
-    ax.axhline(1, color=adb.plots.INK, linewidth=0.8, linestyle=":")
-    adb.plots.legend(ax)
-    return figure
-
-
-adb.teaching.show(ratio_figure(models))
-away = {name: abs(end_ratio(m, steps=100) - 1) for name, m in models.items()}
-print("with: within 5 % of the category's:", away["with"] < 0.05)
-print(
-    "without: at least three times as far from the category's:", away["without"] > 3 * away["with"]
-)
-in_photos = {name: adb.metrics.photo_maps(m, concept) for name, m in models.items()}
-in_photos = {
-    name: float(maps["v"].mean() / maps["category"].mean()) for name, maps in in_photos.items()
-}
-print(
-    "in Pico's photos, the large maps at low and middle noise: with: below 1.6:",
-    in_photos["with"] < 1.6,
-    "| without: above 2.5:",
-    in_photos["without"] > 2.5,
-)
+settled = {f"lambda_mu {value:g}": settle(value) for value in (0, 0.5, 2, 20)}
+alt = "Where attention settles: everywhere without a price, in the middle with one."
+told = dict(column_labels=list(settled), top=1.0, alt=alt)
+maps = [m.numpy() for m in settled.values()]
+adb.teaching.show(adb.plots.attention_grid([[grey] * 4], [maps], **told))
+middle = bump > 0.5
+for name, m in settled.items():
+    adb.teaching.fact(f"{name}: mean", m.mean(), between=(0, 1))
+    share = 100 * m[middle].sum() / m.sum()
+    adb.teaching.fact(f"{name}: share of it in the middle", share, between=(0, 100), unit="%")
 
 # %% [markdown]
+# **Explain.** The price knows no place, yet the map it leaves has one: attention is given up first
+# where it gains least. The regulariser sets *how much*, the diffusion loss, under that limit,
+# *where*. This is why notebook [09](09_measuring.ipynb) can ask whether maps point better with the
+# term than without. (The second half of the term adds to the price in proportion to $A_i - \mu_V$:
+# exercise 4.)
+#
+# ## 4. What it does to a real `[V]`
+#
+# Two models of Pico that differ in nothing but the regulariser.
+#
+# **Predict.** Without it, will the mean attention of `[V]` end above or below that of "cat"?
+
+# %%
+base, concept = adb.load_base("tiny"), adb.Concept.bundled("pico")
+recipes = {"with": "attndreambooth", "without": "without_regularizer"}
+models = {name: adb.teaching.trained(base, concept, r) for name, r in recipes.items()}
+histories = {f"{name} regulariser": m.history for name, m in models.items()}
+adb.teaching.show(adb.plots.ratio_curves(histories))
+
+
+def end_ratio(history):
+    """Mean attention of [V] over that of the category, all layers, the last 50 steps."""
+    v, cat = (np.mean([getattr(r, f"{w}_mean") for r in history[-50:]]) for w in ("v", "category"))
+    return v / cat
+
+
+# %%
+for name, history in histories.items():
+    adb.teaching.fact(f"{name}: [V] / 'cat' in training", end_ratio(history), between=(0, 99))
+for name, model in models.items():
+    maps = adb.metrics.photo_maps(model, concept)
+    ratio = maps["v"].mean() / maps["category"].mean()
+    adb.teaching.fact(f"{name} regulariser: [V] / 'cat' in photos", ratio, between=(0, 99))
+
+# %% [markdown]
+# {{RATIO}}
+# {{RATIO}} old: with: 1 and stays; without: above, several times that of "cat" in the photos
+#
+# The two measures differ: training averages all layers and random noise levels, at many of which
+# nothing can be seen; the photos' maps are the large ones, at levels where the cat can be seen
+# (notebook 02).
+#
 # The same prompts and noise for both:
 
 # %%
-prompts = [
-    "a photo of a {}",
-    "a photo of a {} wearing a hat on the beach",
-    "a sketch of a {} with a balloon next to a cake in the snow",
-]
-rows = {
-    name: adb.generate(m, prompts, seeds=[0], maps=True, words=[concept.placeholder, "cat"])
-    for name, m in models.items()
-}
-adb.teaching.show(
-    adb.plots.image_grid(
-        [list(made.images) for made in rows.values()],
-        row_labels=[f"{n} regulariser" for n in rows],
-        column_labels=[p.replace("{}", "[V] cat") for p in prompts],
-        alt="The same three prompts with and without the regulariser, same noise.",
-    )
-)
-adb.teaching.show(
-    adb.plots.attention_grid(
-        [list(made.images) for made in rows.values()],
-        [[made.word_maps(k)[concept.placeholder] for k in range(3)] for made in rows.values()],
-        row_labels=[f"{n} regulariser" for n in rows],
-        column_labels=[p.replace("{}", "[V] cat") for p in prompts],
-        top=max(
-            made.word_maps(k)[concept.placeholder].max() for made in rows.values() for k in range(3)
-        ),
-        alt="Attention maps of [V] of those pictures, with and without the regulariser, on one "
-        "colour scale.",
-    )
-)
-print("pictures of each:", {name: len(made.images) for name, made in rows.items()})
-
-# %% [markdown]
-# **Explain.** Without the regulariser `[V]` ends above its category: it is the word that the
-# training pictures reward, so it takes attention from its neighbours, a different amount at each
-# step. With it, the ratio settles at 1 and stays. How large the gap is depends on where one looks.
-# The curve is the mean over all seven layers and over random noise levels, at many of which nothing
-# can be seen and all words get little. In the 16 by 16 maps, at noise levels where the cat can be
-# seen, [V] takes several times the attention of "cat" (last line); notebook 09 reports that number.
-# The maps show the same: one colour scale for all of them, and the lower row is the hotter one.
-#
-# Now be honest about the pictures: on this small model both versions draw Pico, and both find room
-# for the rest of the prompt. The map is repaired plainly; what that is worth in pictures has to be
-# measured, which notebook 09 does.
-#
-# ## 4. The size of the pull
-#
-# How large is the term beside the diffusion loss? The recipe's weights are small numbers times
-# squared differences of small numbers.
+v, two = concept.placeholder, "a photo of a {} wearing a hat on the beach"
+prompts = ["a photo of a {}", two, "a sketch of a {} with a balloon next to a cake in the snow"]
+options = dict(seeds=[0], maps=True, words=[v, "cat"], resolution=16)
+made = {name: adb.generate(m, prompts, **options) for name, m in models.items()}
+labels = [p.replace("{}", "[V] cat") for p in prompts]
+alt = "The same three prompts with and without the regulariser."
+rows = {f"{name} regulariser": g.images for name, g in made.items()}
+adb.teaching.show(adb.plots.image_rows(rows, labels, alt))
 
 # %%
+lines = [(name, word) for name in made for word in (v, "cat")]
+heats = [[made[name].word_maps(k)[word] for k in range(3)] for name, word in lines]
+top = max(float(m.max()) for row in heats for m in row)
+alt = "Maps of [V] and of cat in those pictures, with and without the regulariser, on one scale."
+told = dict(row_labels=[f"{word}, {name}" for name, word in lines], column_labels=labels, alt=alt)
+pictures = [list(made[name].images) for name, _ in lines]
+adb.teaching.show(adb.plots.attention_grid(pictures, heats, top=top, **told))
+judge = adb.load_judge()
+photos = judge.identity(concept.squares(base.side))
+for name, images in rows.items():
+    same = adb.metrics.cosine_to_mean(judge.identity(images), photos).mean()
+    adb.teaching.fact(f"{name}: identity", same, between=(-1, 1))
+
+# %% [markdown]
+# {{PICTURES}}
+# {{PICTURES}} old: both draw Pico and the rest; the map is repaired, its worth is 09's question
+#
+# ## 5. The size of the pull
+#
+# How large is the term beside the diffusion loss? Its weights are small numbers times squared
+# differences of small numbers.
+
+# %%
+history = models["with"].history
 for stage in models["with"].learner.recipe.stages:
-    records = [r for r in models["with"].history if r.stage == stage.name]
-    share = np.mean([(r.mean_part + r.var_part) / r.loss for r in records])
-    print(
-        f"{stage.name:10} lambda_mu {stage.lambda_mu:g}, lambda_sigma {stage.lambda_sigma:g}: "
-        f"under 5 % of the loss: {share < 0.05}"
-    )
+    records = [r for r in history if r.stage == stage.name]
+    share = 100 * np.mean([(r.mean_part + r.var_part) / r.loss for r in records])
+    adb.teaching.fact(f"{stage.name}: part of the loss", share, between=(0, 100), unit="%")
 
 # %% [markdown]
-# **Explain.** At the authors' weights the term is a small part of the loss on this model. Its
-# gradient still points towards one target all the time, while the diffusion loss's jumps about with
-# the noise level.
+# {{SIZE}}
+# {{SIZE}} old: a small part of the loss, yet it points to one target all the time
 #
-# ## 5. The playground
+# ## 6. The playground: drive it until it breaks
 #
-# The playground runs the fast recipe, whose third stage is shorter. Six sliders: $\lambda_\mu$ and
-# $\lambda_\sigma$ of each stage; a ticked box keeps the second and third stage alike. Where the
-# point was computed beforehand (the first stage as it is, $\lambda_\mu$ of 0, 2 or 20 and
-# $\lambda_\sigma$ of 0, 5 or 100 in the others) its pictures and the maps of `[V]` appear at once.
-# **Train this** trains exactly the chosen point on your processor, with a live curve; **Stop**
-# stops it. What you trained stays in the gallery below, so that you can compare.
+# Six sliders: $\lambda_\mu$ and $\lambda_\sigma$ of each stage of the fast recipe, whose third
+# stage is shorter; a ticked box keeps the second and third stage alike. Points that were computed
+# beforehand appear at once, with the maps of `[V]`: both weights off, at the recipe's value, and
+# far too strong. **Train this** trains the chosen point on your processor, with a live curve;
+# **Stop** stops it. What you trained stays in the gallery below.
+#
+# **Predict.** What will pictures look like when hardly anything but the maps is trained?
 
 # %%
-playground = adb.widgets.RegularizerPlayground(
-    base, concept, adb.recipe("attndreambooth_fast"), grid=adb.teaching.load_grid(), prompts=prompts
-)
+grid = adb.teaching.load_grid()
+fast = adb.recipe("attndreambooth_fast")
+playground = adb.widgets.RegularizerPlayground(base, concept, fast, grid=grid, prompts=prompts)
 playground.view
 
 # %% [markdown]
 # The same by code: the strongest precomputed pull on the mean, then a point that nobody has
-# computed.
+# computed, then the recipe's own, whose pictures are there.
 
 # %%
-playground.sliders["identity", "lambda_mu"].value = 20.0  # the attention stage's slider follows
-playground.sliders["identity", "lambda_sigma"].value = 0.0
-print("precomputed:", "), precomputed:" in playground.text)
-playground.sliders["identity", "lambda_mu"].value = 0.5
-print("not precomputed:", "not precomputed" in playground.text)
-playground.sliders[
-    "identity", "lambda_mu"
-].value = 2.0  # back to the recipe's own point, whose pictures are there
-playground.sliders["identity", "lambda_sigma"].value = 5.0
+mu, sigma = (playground.sliders["identity", name] for name in ("lambda_mu", "lambda_sigma"))
+strongest = max(point.lambdas[-1][0] for point in grid.points)
+for values in ((strongest, 0.0), (0.5, 0.0), (2.0, 5.0)):
+    mu.value, sigma.value = values  # the attention stage's sliders follow
+    print(playground.text.split(" (precomputed:")[0])
 
 # %% [markdown]
-# **Predict.** What should a strong pull ($\lambda_\mu = 20$, ten times the recipe's) do to the
-# ratio of the two means? And to the identity?
+# All points, as numbers:
 
 # %%
-grid = adb.teaching.load_grid()
 print("lambda_mu, lambda_sigma of stages 2 and 3: what was measured")
 for point in grid.points:
-    mu, sigma = point.lambdas[1]
-    print(f"{mu:5g} {sigma:5g}: {point.text}")
+    print("{:6g} {:6g}: ".format(*point.lambdas[-1]) + point.text)
 
 # %% [markdown]
-# **Explain.** With no weight in the second and third stage the ratio ends highest. Identity and
-# text move little between them, and not in one direction: three pictures are a look, not a
-# measurement. What $\lambda_\mu$ changes reliably is the map: with any of it the ratio is 1, while
-# $\lambda_\sigma$ alone does not bring it there. The first stage keeps its own pull on the mean in
-# all of these points, which is why even 0 and 0 end not far from 1. On Stable Diffusion with real
-# photographs the paper reports that the pictures follow (its ablation study); here the base model
-# is small, its prompts are short, and words compete less.
+# {{GRID}}
+# {{GRID}} old: 0/0 has the highest ratio, any lambda_mu brings it to 1; identity, text hardly move
+#
+# The first stage keeps its own pull on the mean in all of these points. Three pictures are a look,
+# not a measurement.
 #
 # ## Exercises
 #
@@ -352,7 +321,7 @@ def penalty(mean_v, var_v, mean_cat, var_cat, lambda_mu, lambda_sigma):
 adb.teaching.check("08.2", penalty)
 
 # %% [markdown]
-# ### Exercise 3 (medium, 8 minutes): the batch matters
+# ### Exercise 3 (medium, 5 minutes): the batch matters
 #
 # Because the term sums over the batch, half the batch means half the pull. Return the $\lambda$
 # that gives with `new_batch` samples the pull that `lambda_old` gave with `old_batch` samples of
@@ -373,10 +342,38 @@ def same_pull(lambda_old, old_batch, new_batch):
 adb.teaching.check("08.3", same_pull)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 20 minutes): the whole price
+#
+# Section 3 has the price of the mean. Add that of the variance. `a` (n,) is the map of [V] in one
+# layer and sample, `mean_cat` and `var_cat` are the category's two numbers. Return the gradient
+# (n,) of the term with respect to `a`, in a closed form, without autograd. The variance is the
+# unbiased one.
+
+
+# %% tags=["stub"] exercise="08.4"
+def price(a, mean_cat, var_cat, lambda_mu, lambda_sigma):
+    return ...
+
+
+# %% tags=["solution"] exercise="08.4"
+def price(a, mean_cat, var_cat, lambda_mu, lambda_sigma):
+    n = len(a)
+    mean, var = a.mean(), a.var(ddof=1)
+    of_mean = 2 * lambda_mu * (mean - mean_cat) / n  # the same for all
+    of_variance = 4 * lambda_sigma * (var - var_cat) * (a - mean) / (n - 1)
+    return of_mean + of_variance
+
+
+# %% tags=["check"] exercise="08.4"
+adb.teaching.check("08.4", price)
+
+# %% [markdown]
 # ## Summary
 #
-# - Mean: how much attention a word takes. Variance: how concentrated it is. Neither says where.
-# - The regulariser pulls both towards the category's, so that `[V]` behaves like an ordinary noun.
+# - Mean: how much attention a word takes. Variance: how concentrated it is. Both together are a
+#   price on attention; the diffusion loss decides where it is worth paying.
+# {{SUMMARY}}
+# {{SUMMARY}} old: - The regulariser pulls both towards the category's, as of an ordinary noun.
 # - It sums over the batch: a weight is only meaningful together with a batch size.
 #
 # **Read next:** section 3.2 and the ablation of the [paper](https://arxiv.org/abs/2406.05000).

@@ -73,3 +73,45 @@ def check_3(reach) -> str | None:
         if wrong:
             return wrong
     return None
+
+
+def check_4(learn_row) -> str | None:
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(6, 4, generator=generator, requires_grad=True)
+    start, goal = torch.randn(2, 4, generator=generator)
+    ids = torch.tensor([1, 5, 2, 5, 3])  # [V] comes twice: both places pull
+
+    def loss(embeddings):
+        mixed = torch.tanh(embeddings.cumsum(0))  # later tokens read the earlier ones
+        return (mixed - goal).square().sum()
+
+    def trained(start, steps, lr, sign=1.0):
+        row = start.clone()
+        for _ in range(steps):
+            row.requires_grad_(True)
+            embeddings = torch.where((ids == 5)[:, None], row, table.detach()[ids])
+            (gradient,) = torch.autograd.grad(loss(embeddings), row)
+            row = (row - sign * lr * gradient).detach()
+        return row
+
+    before, begin = table.detach().clone(), start.clone()
+    got = learn_row(table, start, ids, 5, loss, 4, 0.05)
+    if got is ...:
+        return DOTS
+    if not torch.equal(table.detach(), before):
+        return "the table has changed: only the row of [V] may move"
+    if table.grad is not None:
+        return "the table got a gradient: detach it, or ask for the row's gradient alone"
+    if not torch.equal(start.detach(), begin):
+        return "the first row was changed in place: work on a copy of it"
+    if isinstance(got, torch.Tensor) and got.shape == (4,):
+        got = got.detach()
+        if torch.allclose(got, begin):
+            return "the row has not moved"
+        if torch.allclose(got, trained(begin, 4, 0.05, -1.0), atol=1e-5):
+            return "it climbs: a step goes against the gradient"
+        if torch.allclose(got, trained(before[5], 4, 0.05), atol=1e-5):
+            return "it begins at the table's row of [V], not at `start`"
+        if torch.allclose(got, trained(begin, 1, 0.05), atol=1e-5):
+            return "that is one step: the loss has to be asked anew after each"
+    return differs(got, trained(begin, 4, 0.05), "the trained row")

@@ -8,28 +8,30 @@ import torch
 from . import DOTS, differs
 
 
-def check_1(stage_2_names) -> str | None:
+def check_1(key_value_names) -> str | None:
     block = "down_blocks.0.attentions.0.transformer_blocks.0"
     ours = [
-        f"{block}.attn2.to_q.weight",
-        f"{block}.attn2.to_out.0.bias",
+        f"{block}.attn2.to_k.weight",
+        f"{block}.attn2.to_v.weight",
         "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",
     ]
     others = [
-        f"{block}.attn1.to_q.weight",
+        f"{block}.attn1.to_k.weight",
+        f"{block}.attn2.to_q.weight",
         f"{block}.norm2.weight",
-        "conv_in.weight",
-        f"{block}.ff.net.2.weight",
+        f"{block}.attn2.to_out.0.bias",
     ]
     names = [others[0], ours[0], others[1], ours[1], others[2], ours[2], others[3]]
-    got = stage_2_names(names)
+    got = key_value_names(names)
     if got is ...:
         return DOTS
     if isinstance(got, (str, int)) or got is None:
         return "it should return a list of names"
     got = list(got)
+    if others[0] in got:
+        return f"{others[0]!r} is a key made from pixels: attn1 looks at pixels, not at words"
     if extra := [name for name in got if name not in ours]:
-        return f"{extra[0]!r} is not a parameter of a cross-attention layer"
+        return f"{extra[0]!r} is no key or value of a cross-attention layer"
     if missing := [name for name in ours if name not in got]:
         return f"{missing[0]!r} is missing"
     return None if got == ours else "the names should keep their order and come once each"
@@ -79,3 +81,65 @@ def check_3(map_overlap) -> str | None:
     if not differs(got, np.minimum(a / a.max(), b / b.max()).sum()):
         return "divide each map by its sum, not by its largest value"
     return differs(got, wanted, "the overlap")
+
+
+class _Block(torch.nn.Module):
+    """Two layers with the names of a U-Net's, and a third whose parameter asks for no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn1 = torch.nn.Linear(3, 3)
+        self.attn2 = torch.nn.ModuleDict({"to_q": torch.nn.Linear(3, 3)})
+        self.norm2 = torch.nn.LayerNorm(3).requires_grad_(False)
+
+    def forward(self, x):
+        return self.norm2(self.attn2["to_q"](torch.tanh(self.attn1(x))))
+
+
+def _block():
+    torch.manual_seed(7)
+    return torch.nn.ModuleDict({"block": _Block()})
+
+
+def check_4(stage_2) -> str | None:
+    inputs = 3 * torch.randn(6, 5, 3, generator=torch.Generator().manual_seed(8))
+
+    def loss_of(unet):
+        return lambda step: (20 * (unet["block"](inputs[step]) - inputs[step]).square()).mean()
+
+    def done(unet, *, fresh=True, clip=True):
+        loss, losses = loss_of(unet), []
+        moving = list(unet["block"].attn2.parameters())
+        optimizer = torch.optim.AdamW(moving, lr=0.02)
+        for step in range(6):
+            value = loss(step)
+            if fresh:
+                optimizer.zero_grad()
+            value.backward()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(moving, 1.0)
+            optimizer.step()
+            losses.append(float(value.detach()))
+        return losses
+
+    unet = _block()
+    before = {name: p.detach().clone() for name, p in unet.named_parameters()}
+    got = stage_2(unet, loss_of(unet), 6, 0.02)
+    if got is ...:
+        return DOTS
+    for name, p in unet.named_parameters():
+        if ".attn2." not in name and not torch.equal(p, before[name]):
+            return f"{name!r} has moved, and is no parameter of a cross-attention layer"
+        if ".attn2." in name and torch.equal(p, before[name]):
+            return f"{name!r} has not moved"
+        if p.requires_grad == (".norm2." in name):
+            return f"the requires_grad of {name!r} is not what it was: put it back at the end"
+        if p.grad is not None:
+            return f"{name!r} still has a gradient: set it to None at the end"
+    if not isinstance(got, (list, tuple)) or len(got) != 6:
+        return "it should return the list of the losses, one of each step"
+    if differs(got, done(_block(), fresh=False), tolerance=1e-5) is None:
+        return "the gradients of earlier steps are still there: clear them before each backward"
+    if differs(got, done(_block(), clip=False), tolerance=1e-5) is None:
+        return "the gradients are not clipped: their common norm may be at most 1"
+    return differs(got, done(_block()), "the list of losses", 1e-5)

@@ -73,3 +73,60 @@ def check_2(model_change) -> str | None:
             if differs(got, value, tolerance=1e-9) is None:
                 return sentence
     return differs(got, wanted, "the change", 1e-9)
+
+
+def _adamw(steps, *, gradient, weight, corrected=True, decoupled=True, anew=True, rooted=True):
+    """AdamW as asked for, or with one of the usual mistakes."""
+    lr, decay, (b1, b2), eps = 0.1, 0.2, (0.8, 0.95), 0.01
+    first, m, v = weight, np.zeros_like(weight), np.zeros_like(weight)
+    for step in range(1, steps + 1):
+        g = gradient(weight if anew else first, step)
+        g = g if decoupled else g + decay * weight
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        m_hat, v_hat = (m / (1 - b1**step), v / (1 - b2**step)) if corrected else (m, v)
+        shrunk = weight - lr * decay * weight * decoupled
+        weight = shrunk - lr * m_hat / ((np.sqrt(v_hat) if rooted else v_hat) + eps)
+    return weight
+
+
+def check_3(adamw) -> str | None:
+    rng = np.random.default_rng(2)
+    weight, goals = rng.normal(size=(2, 3)), rng.normal(size=(6, 2, 3))
+    asked: list[int] = []
+
+    def gradient(w, step):
+        asked.append(step)
+        return 3 * (w - goals[step])
+
+    def told(w, step):
+        return 3 * (w - goals[step])
+
+    given = weight.copy()
+    got = adamw(given, gradient, 5, 0.1, 0.2, (0.8, 0.95), 0.01)
+    if got is ...:
+        return "the three dots are still there: return your result instead"
+    if not np.array_equal(given, weight):
+        return "the weight that was passed in has changed: make a new array in each step"
+    if asked and asked[0] == 0:
+        return "the steps are counted from 1: at 0 the bias correction would divide by 0"
+    right = {"gradient": told, "weight": weight}
+    wanted = _adamw(5, **right)
+    wrong = {
+        "the bias correction is missing: m and v begin at 0": {"corrected": False},
+        "the weight decay belongs beside the gradient's step, not into it": {"decoupled": False},
+        "the gradient has to be asked anew, at the weight that has moved": {"anew": False},
+        "v is the mean of squares: take its root before dividing": {"rooted": False},
+    }
+    if got is not None and differs(got, wanted) is not None:
+        for sentence, mistake in wrong.items():
+            if differs(got, _adamw(5, **right, **mistake)) is None:
+                return sentence
+        if differs(got, _adamw(1, **right)) is None:
+            return "that is the first step alone"
+        forgetful = weight
+        for step in range(1, 6):
+            lone = {"gradient": lambda w, _, at=step: told(w, at), "weight": forgetful}
+            forgetful = _adamw(1, **lone)
+        if differs(got, forgetful) is None:
+            return "every step starts without a past: m and v are kept from step to step"
+    return differs(got, wanted, "the weight", 1e-8)

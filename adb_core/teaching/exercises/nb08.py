@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from . import differs
@@ -48,3 +49,32 @@ def check_3(same_pull) -> str | None:
     return differs(got, 4.0, "the weight for 8 samples becoming 4") or differs(
         same_pull(0.1, 6, 9), 0.1 * 6 / 9, "the weight for 6 samples becoming 9"
     )
+
+
+def check_4(price) -> str | None:
+    a = np.random.default_rng(4).uniform(0.0, 0.6, 7)
+    n, mean, var = len(a), a.mean(), a.var(ddof=1)
+    of_mean = np.full(n, 2 * 3.0 * (mean - 0.1) / n)
+    of_variance = 4 * 50.0 * (var - 0.02) * (a - mean) / (n - 1)
+    wanted = of_mean + of_variance
+    got = price(a.copy(), 0.1, 0.02, 3.0, 50.0)
+    wrong = {
+        "only the price of the mean is there": of_mean,
+        "only the price of the variance is there": of_variance,
+        "the price of the variance has the wrong sign": of_mean - of_variance,
+        "the variance is a mean of SQUARES: its own derivative has a factor 2 as well": (
+            of_mean + of_variance / 2
+        ),
+        "the unbiased variance divides by n - 1, and so does its derivative": (
+            of_mean + of_variance * (n - 1) / n
+        ),
+        "the variance of the map is the biased one: divide by n - 1": (
+            of_mean + 4 * 50.0 * (a.var() - 0.02) * (a - mean) / (n - 1)
+        ),
+        "the mean is divided by n, and so is its derivative": of_mean * n + of_variance,
+    }
+    if got is not None and got is not ... and differs(got, wanted) is not None:
+        for sentence, value in wrong.items():
+            if differs(got, value) is None:
+                return sentence
+    return differs(got, wanted, "the gradient", 1e-8)
