@@ -48,8 +48,8 @@ EMPTY_SHARE = 0.1  # captions left empty, for classifier-free guidance
 
 # Muon: after 52 steps the loss is 0.30 where AdamW alone has 0.34. The rate stays at its peak for
 # two thirds of the run, so that a run in parts has good averages on the way. They are over the last
-# 500 steps: over 2,000, those of a run of 2,400 lag so far behind that relations are found in 82 % of
-# pictures instead of 94 %.
+# 500 steps: over 2,000, those of a run of 2,400 lag so far behind that relations are found in 82 %
+# of pictures instead of 94 %.
 FIT = Fit(
     "unet",
     lr=1e-3,
