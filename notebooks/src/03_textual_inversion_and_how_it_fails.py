@@ -79,9 +79,9 @@ print("trains:", stage.train, "| starts as:", plan.init, "| {} becomes:", plan.s
 print("prompts:", *stage.prompts, sep="\n  ")
 
 # %% [markdown]
-# The preset that `benchmarks/tune.py` found best stops sooner and moves slower: early stopping is
-# the usual cure for what follows. Here the method runs on, as it does in its authors' preset of
-# 5,000 steps, to show where it is heading.
+# The preset that tuning found best (`benchmarks/tuning.md`) stops sooner and moves slower: early
+# stopping is the usual cure for what follows. Here the method runs on, as it does in its authors'
+# preset of 5,000 steps, to show where it is heading.
 #
 # There is no category word in these prompts: [V] stands alone and has to say everything, that this
 # is a cat *and* which one.

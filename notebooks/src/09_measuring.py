@@ -511,8 +511,8 @@ adb.teaching.show(seconds({name: models[name].history for name in methods}))
 #
 # One concept and one training seed are an anecdote with error bars: the intervals above say how
 # much the *prompts and seeds* scatter, not how another individual or another training run would
-# have come out. `benchmarks/compare_recipes.py` trains the recipes on several concepts with several
-# seeds and stores its table; the cells below show what is stored.
+# have come out. `adb evaluate` trains the recipes on several concepts with several seeds and stores
+# its table; the cells below show what an earlier form of it has stored.
 #
 # The twelve bundled concepts are in two halves. On the **tuning** half, steps and learning rates of
 # every recipe were chosen, with the same effort for each (`benchmarks/tuning.md`). The **held-out**
