@@ -87,6 +87,11 @@ def finished(bench: Bench, folder: Path) -> Iterator[tuple[Cell, dict]]:
             yield cell, found
 
 
+def _waiting(count: int) -> str:
+    """What whoever has nothing left to do says of the cells that others are at."""
+    return f"waiting for {count} {'cell' if count == 1 else 'cells'} that another process is making"
+
+
 def run_study(
     bench: Bench, folder: Path, say: Callable[[str], None] = print
 ) -> Iterator[tuple[Cell, dict]]:
@@ -100,11 +105,11 @@ def run_study(
     concepts = check_concepts(plan)
     claim_folder(folder, bench.known)
     work = cells(plan, folder)
-    done = [c for c in work if c.stored(bench, concepts[c.concept]) is not None]
-    if len(done) < len(work):
-        say(f"{len(work) - len(done)} of {len(work)} cells are to be made")
+    missing = sum(c.stored(bench, concepts[c.concept]) is None for c in work)
+    if missing:
+        say(f"{missing} of {len(work)} cells are to be made")
     trained: list[float] = []  # seconds of each training that this process made
-    busy, number = list(work), 0
+    busy, number, told = list(work), 0, False
     left = sum(cell.recipe not in UNTRAINED for cell in work)  # trainings: the rest takes no time
     while busy:
         waiting = []
@@ -126,5 +131,8 @@ def run_study(
                 say(text + _left(trained, left))
             yield cell, numbers
         if len(waiting) == len(busy):  # others are at work on all that is left
+            if not told:
+                say(_waiting(len(busy)))
+            told = True
             time.sleep(WAIT)
         busy = waiting
