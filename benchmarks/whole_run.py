@@ -27,7 +27,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from cells import prompt_set, tools
 from PIL import Image
 from plain_loop import OBVIOUS, SAVINGS, SEED, VIEWS, PlainRun, flat_weights
 from timing import bundled_base, clock, machine, ratio
@@ -35,13 +34,16 @@ from timing import bundled_base, clock, machine, ratio
 from adb_core.concept import Concept
 from adb_core.engine import make_accelerator
 from adb_core.generation import generate
+from adb_core.judges import load_judge
 from adb_core.metrics import score_pictures
 from adb_core.personalization import Run
 from adb_core.recipes import Recipe, recipe, scaled
 from adb_core.result import Result
+from adb_core.study.plan import prompt_entries
 from adb_core.system.commands import run_command
 
 BAR = 2.0
+QUALITY = 16  # complex prompts that the quality is measured on
 SIDES = ("engine", "plain")
 
 
@@ -165,7 +167,7 @@ def peak_memory(side: str, settings: Settings) -> dict[str, float]:
 
 def quality(result: Result, judge) -> dict[str, float]:
     """Text and identity of the model's pictures of the complex prompts, one each."""
-    prompts = prompt_set("complexity_4")
+    prompts = prompt_entries(QUALITY, ["complexity_4"])
     images = generate(result, [entry["prompt"] for entry in prompts]).images
     asks = [entry["asks"] for entry in prompts]
     values, _ = score_pictures(images, asks, result.learner.concept, judge=judge)
@@ -195,7 +197,7 @@ def print_results(runs: dict, base) -> None:
     ends = {side: run.weights() for side, run in runs.items()}
     apart = (ends["engine"] - ends["plain"]).norm() / (ends["engine"] - start).norm()
     print(f"final weights: apart by {float(apart):.1e} of the way that training moved them")
-    judge = tools(base)["judge"]
+    judge = load_judge(str(base.device))
     for side, run in runs.items():
         scores = ", ".join(f"{k} {v:.3f}" for k, v in quality(run.result(), judge).items())
         print(f"  quality of the {side}'s pictures: {scores}")

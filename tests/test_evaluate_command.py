@@ -29,7 +29,8 @@ COMMAND = ["evaluate", "--concepts", "pico", "--seeds", 0, "--moments", 2, "--re
 def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
     done = run(*COMMAND, "textual_inversion", "--out", "found")
     assert done.exit_code == 0, done.output
-    assert "5 cells, 0 of them are there already" in done.stdout
+    assert "5 cells, 0 of them are there already: about " in done.stdout
+    assert "5 of 5 cells are to be made" in done.stdout
     assert re.search(r"cell 5 of 5: textual_inversion, pico, seed 0: \d+ s; about 0 s", done.stdout)
     assert "identity_share" in done.stdout and "summary.json" in done.stdout
     summary = json.loads((tmp_path / "found/summary.json").read_text())
@@ -39,7 +40,40 @@ def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
     assert {"base model", "judge", "CLIP"} == set(summary["known"])
     again = run(*COMMAND, "textual_inversion", "--out", "found")
     assert "5 cells, 5 of them are there already" in again.stdout and "cell 5" not in again.stdout
+    assert " in all, 0 s left" in again.stdout and "timed here" not in again.stdout
     assert len((tmp_path / "found/table.csv").read_text().splitlines()) > 10
+
+
+def test_a_forecast_is_printed_and_nothing_is_made(small, tmp_path):
+    done = run(*COMMAND, "textual_inversion", "--out", "found", "--forecast", "--quiet")
+    assert done.exit_code == 0, done.output
+    first, second = done.stdout.splitlines()
+    assert first.startswith("5 cells, 0 of them are there already: about ")
+    assert second.startswith("timed here: ") and not (tmp_path / "found").exists()
+
+
+def test_what_is_there_is_reported_and_a_cell_is_checked(small, tmp_path):
+    arguments = (*COMMAND, "textual_inversion", "--out", "found")
+    none = run(*arguments, "--report")
+    assert none.exit_code == 2 and "no finished cells of this study are in found" in none.stderr
+    assert run(*arguments, "--quiet").exit_code == 0
+    (tmp_path / "found/table.md").unlink()
+    (made,) = (tmp_path / "found/cells/textual_inversion").glob("*.json")
+    made.rename(tmp_path / "kept.json")
+    part = run(*arguments, "--report")
+    assert part.exit_code == 0 and (tmp_path / "found/table.md").exists(), part.output
+    assert "textual_inversion" not in part.stdout and not made.exists()
+    (tmp_path / "kept.json").rename(made)
+    assert run(*arguments, "--report").exit_code == 0
+    check = ("evaluate", "--out", "found", "--check", "textual_inversion,pico,0")
+    stands = run(*check)
+    assert stands.exit_code == 0 and "all within 0.002 of what is stored" in stands.stdout
+    cell = json.loads(made.read_text())
+    cell["moments"][0]["pictures"]["identity"][0] += 0.1
+    made.write_text(json.dumps(cell))
+    falls = run(*check, "--tolerance", 0.01)
+    assert falls.exit_code == 1 and "differ by more than 0.01" in falls.stdout
+    assert "moments[0].pictures.identity[0]: " in falls.stdout and not falls.stderr
 
 
 @pytest.mark.parametrize(
@@ -57,6 +91,9 @@ def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
         (["--data", "nowhere"], "--data nowhere is not a folder"),
         (["--base", "model.ckpt"], "is a pickle file"),
         (["--out", "file"], "file is a file, not a folder"),
+        (["--images", "0"], "--images must be at least 1"),
+        (["--check", "x,pico,0"], "out/study holds no results of adb evaluate"),
+        (["--check", "x,pico,0", "--tolerance", "-1"], "--tolerance -1 must be at least 0"),
     ],
 )
 def test_mistakes_are_one_line(random_base, tmp_path, arguments, says):

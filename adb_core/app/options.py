@@ -287,3 +287,11 @@ Moments = Annotated[int, option("--moments", "How often a training is measured o
 DataFolder = Annotated[
     Path | None, option("--data", "Another data folder, as the variable ADB_DATA names one.")
 ]
+Images = Annotated[int, option("--images", "Pictures of each prompt at every moment.")]
+ReportOnly = Annotated[bool, option("--report", "Only the results of the cells that are there.")]
+ForecastOnly = Annotated[bool, option("--forecast", "Only say how long it will take.")]
+CheckedCell = Annotated[
+    str | None,
+    option("--check", "Make one cell of the results in OUT again, as attndreambooth,pico,0."),
+]
+Tolerance = Annotated[float, option("--tolerance", "Of --check: how far numbers may differ.")]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..system.fingerprints import fingerprint
 from ..tinymodel.clip import embed_patches
 from ..tinymodel.pixels import to_pixels
 from ..tinymodel.precision import autocast
 from ..tinymodel.tokenizer import TEXT_WIDTH
 from ..tinymodel.unet import WIDTHS
+from .cache import Cache
+from .parts import PART, Parts, kept_parts
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -77,3 +81,38 @@ def patch_states(clip: CLIPModel, images: np.ndarray, batch: int = 256) -> Tenso
             states = embed_patches(clip, clip.vision_model(pixel_values=pixels))
         parts.append(states.half().cpu())
     return torch.cat(parts)
+
+
+def kept_patches(
+    clip: CLIPModel, cache: Cache, folder: Path, *, size: int = PART, progress: bool = True
+) -> Parts:
+    """:func:`patch_states` of a cache's pictures, kept in ``folder``: they take minutes.
+
+    Args:
+        size: pictures of a part.
+
+    Raises:
+        DiskFull: no space left (16 kB a picture); what was written stays.
+    """
+
+    def make(start: int, stop: int) -> np.ndarray:
+        return patch_states(clip, cache.images[start:stop]).numpy()
+
+    return kept_parts(
+        folder, _key(clip, cache), len(cache.images), make, size=size, progress=progress
+    )
+
+
+def _key(clip: CLIPModel, cache: Cache) -> str:
+    """Changes with CLIP's weights, the device that computes, or the pictures."""
+    images, manifest = cache.images, cache.folder / "manifest.json"
+
+    def parts() -> Iterator[bytes | str]:
+        yield f"1 {clip.device.type} {images.shape}"
+        yield manifest.read_text(encoding="utf-8") if manifest.exists() else "no manifest"
+        yield np.ascontiguousarray(images[:: max(1, len(images) // 64)]).tobytes()
+        for name, value in sorted(clip.state_dict().items()):
+            yield name
+            yield value.detach().cpu().contiguous().numpy().tobytes()
+
+    return fingerprint(parts(), b"\0")[:16]

@@ -20,7 +20,7 @@ from ..tinymodel.card import write_model_card
 from ..tinymodel.clip import text_encoder_from_clip
 from ..tinymodel.evaluate import evaluate
 from ..tinymodel.rows import table
-from .alignment import patch_states
+from .alignment import kept_patches
 from .cache import Cache, Renders, build_cache
 from .clip import PATCH_WEIGHT, train_clip
 from .families import Families, build_families
@@ -163,7 +163,7 @@ class Pretraining:
             return UNet2DConditionModel.from_pretrained(folder, use_safetensors=True)
         latents, captions = self.latents, self.cache.captions
         frozen = Frozen(self.vae, self.text_encoder, self.clip[1])
-        states = partial(patch_states, self.clip[0], self.cache.images)
+        states = partial(kept_patches, self.clip[0], self.cache, self.run / "patches")
         metric = pixel_metric(self.vae, latents[:16])
         things = torch.from_numpy(build_things(self.cache, self.run))
         lessons = Lessons(latents, captions, metric, things, states)

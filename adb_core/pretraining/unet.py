@@ -32,6 +32,7 @@ from ..tinymodel.unet import build_scheduler, build_unet
 from .alignment import Alignment
 from .attention import fast_attention
 from .fit import LossFn, fit
+from .parts import Parts
 from .previews import preview_maker
 from .randomness import torch_generator
 from .settings import Budget, Fit, Place, warm
@@ -80,7 +81,7 @@ class Lessons:
         captions: as many of each image, the same number for all.
         metric: (c, c), see :func:`.latents.pixel_metric`; None weighs all channels alike.
         things: uint8 (n, 16, 16), see :func:`.things.build_things`; None weighs all places alike.
-        states: makes what :func:`.alignment.patch_states` makes, to align features with (it takes
+        states: makes what :func:`.alignment.kept_patches` makes, to align features with (it takes
             minutes, so it is called only if there is something to train); None trains without.
     """
 
@@ -88,7 +89,7 @@ class Lessons:
     captions: list[tuple[str, ...]]
     metric: Tensor | None = None
     things: Tensor | None = None
-    states: Callable[[], Tensor] | None = None
+    states: Callable[[], Tensor | Parts] | None = None
 
 
 # ---------------------------------------------------------------- the loss
@@ -182,7 +183,7 @@ class Batches:
     latents: Tensor
     ids: Tensor
     choice: Tensor
-    seen: Tensor | None
+    seen: Tensor | Parts | None
     metric: Tensor | None
     things: Tensor | None
 

@@ -1,8 +1,8 @@
 """The ``tiny`` preset: for the bundled model, tuned on the tuning half of the concepts.
 
-``benchmarks/tune.py`` found these numbers (``benchmarks/tuning.md``): each is the best of its nine
-settings; the fast version is the three stages' best setting with fewer steps. ``paper.py`` has the
-same rows.
+Each is the best of nine settings that an earlier form of ``adb evaluate --rates`` has tried
+(``benchmarks/tuning.md``); the fast version is the three stages' best setting with fewer steps.
+``paper.py`` has the same rows.
 """
 
 # fmt: off

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,10 @@ from ..personalization import Run
 from ..recipes import recipe as named
 from ..system.files import atomic_write_json
 from ..system.locks import exclusive
-from .bench import FORMAT, Bench, is_number
+from .bench import FORMAT, Bench
 from .plan import BASE, UNTRAINED, StudyError, half_of
 
 SAVE_SECONDS = 20.0  # a checkpoint takes about a second to write
-TOLERANCE = 2e-3  # between two machines, or two builds of the same libraries
 
 
 @dataclass(frozen=True)
@@ -188,65 +188,38 @@ def claim_folder(folder: Path, known: dict[str, str]) -> None:
     Raises:
         StudyError: it holds results of another model, judge or CLIP.
     """
+    if not check_folder(folder, known):
+        atomic_write_json(folder / "study.json", {"known": known})
+
+
+def check_folder(folder: Path, known: Mapping[str, str]) -> bool:
+    """Whether a folder is one of results by these instruments; False: it is nobody's yet.
+
+    Raises:
+        StudyError: it holds results of another model, judge or CLIP.
+    """
     path = folder / "study.json"
     if not path.exists():
-        atomic_write_json(path, {"known": known})
-        return
+        return False
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))["known"]
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is damaged: delete it, or choose another --out") from error
+    check_known(theirs, known, folder, "choose another folder with --out")
+    return True
+
+
+def check_known(
+    theirs: Mapping[str, str], known: Mapping[str, str], folder: Path, cure: str
+) -> None:
+    """Find out that results are by other instruments.
+
+    Raises:
+        StudyError: naming the first one that differs, and the cure.
+    """
     for what, value in known.items():
         if theirs.get(what) != value:
             raise StudyError(
                 f"{folder} holds results of another {what} ({theirs.get(what)}; this one is "
-                f"{value}): choose another folder with --out"
+                f"{value}): {cure}"
             )
-
-
-# ---------------------------------------------------------------- made again, to be checked
-
-
-def recompute(stored: dict, bench: Bench, concept: Concept, folder: Path) -> list[str]:
-    """Make a stored cell again, and say where the two differ.
-
-    Args:
-        folder: an empty one, for the new cell.
-
-    Returns:
-        One line for each number that differs by more than rounding does; none if the cell stands.
-
-    Raises:
-        StudyError: the cell is of another model, recipe, judge or of other prompts.
-    """
-    about = (stored["recipe"], stored["concept"], stored["seed"])
-    cell = Cell(*about, folder, stored["rate"])
-    digest = cell.digest(bench, concept)
-    if digest != stored["fingerprint"]:
-        raise StudyError(
-            f"the stored cell {cell} was made with another model, recipe, judge or other prompts "
-            f"({stored['fingerprint']}, now {digest}): measure it anew"
-        )
-    again = cell.make(bench, concept)
-    return [
-        line
-        for part in ("moments", "final")
-        for line in differences(stored[part], again[part], part)
-    ]
-
-
-def differences(ours: Any, theirs: Any, where: str) -> list[str]:
-    """Where two JSON values differ: numbers by more than rounding, anything else at all."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        missing = [f"{where}.{key} is on one side only" for key in ours.keys() ^ theirs.keys()]
-        both = sorted(ours.keys() & theirs.keys())
-        return missing + [
-            line for key in both for line in differences(ours[key], theirs[key], f"{where}.{key}")
-        ]
-    if isinstance(ours, list) and isinstance(theirs, list):
-        if len(ours) != len(theirs):
-            return [f"{where} has {len(ours)} and {len(theirs)} entries"]
-        pairs = enumerate(zip(ours, theirs, strict=True))
-        return [line for k, (a, b) in pairs for line in differences(a, b, f"{where}[{k}]")]
-    same = abs(ours - theirs) <= TOLERANCE if is_number(ours, theirs) else ours == theirs
-    return [] if same else [f"{where}: {ours} and {theirs}"]

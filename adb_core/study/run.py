@@ -15,7 +15,7 @@ from ..lora import check_peft
 from ..recipes import recipe as named
 from ..system.locks import Busy
 from .bench import Bench
-from .cell import Cell, claim_folder
+from .cell import Cell, check_folder, claim_folder
 from .plan import UNTRAINED, Plan, StudyError
 
 WAIT = 2.0  # seconds between two looks at a cell that another process is making
@@ -73,6 +73,25 @@ def _left(trained: Sequence[float], trainings: int) -> str:
     return f"; about {clock(sum(trained) / len(trained) * trainings)} left"
 
 
+def finished(bench: Bench, folder: Path) -> Iterator[tuple[Cell, dict]]:
+    """The cells that are there already, with their numbers; none is made.
+
+    Raises:
+        StudyError: the folder holds another model's results, or a concept cannot be measured.
+    """
+    concepts = check_concepts(bench.plan)
+    check_folder(folder, bench.known)
+    for cell in cells(bench.plan, folder):
+        found = cell.stored(bench, concepts[cell.concept])
+        if found is not None:
+            yield cell, found
+
+
+def _waiting(count: int) -> str:
+    """What whoever has nothing left to do says of the cells that others are at."""
+    return f"waiting for {count} {'cell' if count == 1 else 'cells'} that another process is making"
+
+
 def run_study(
     bench: Bench, folder: Path, say: Callable[[str], None] = print
 ) -> Iterator[tuple[Cell, dict]]:
@@ -86,10 +105,11 @@ def run_study(
     concepts = check_concepts(plan)
     claim_folder(folder, bench.known)
     work = cells(plan, folder)
-    done = [c for c in work if c.stored(bench, concepts[c.concept]) is not None]
-    say(f"{len(work)} cells, {len(done)} of them are there already")
+    missing = sum(c.stored(bench, concepts[c.concept]) is None for c in work)
+    if missing:
+        say(f"{missing} of {len(work)} cells are to be made")
     trained: list[float] = []  # seconds of each training that this process made
-    busy, number = list(work), 0
+    busy, number, told = list(work), 0, False
     left = sum(cell.recipe not in UNTRAINED for cell in work)  # trainings: the rest takes no time
     while busy:
         waiting = []
@@ -111,5 +131,8 @@ def run_study(
                 say(text + _left(trained, left))
             yield cell, numbers
         if len(waiting) == len(busy):  # others are at work on all that is left
+            if not told:
+                say(_waiting(len(busy)))
+            told = True
             time.sleep(WAIT)
         busy = waiting

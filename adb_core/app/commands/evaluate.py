@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,6 +16,7 @@ from ...system.commands import InputError
 from .. import arguments, options as o
 
 if TYPE_CHECKING:
+    from ...study.bench import Bench
     from ...study.plan import Plan
 
 
@@ -25,10 +29,15 @@ def evaluate(
     seeds: o.TrainingSeeds = None,
     prompts: o.PromptSets = None,
     per_set: o.PerSet = None,
+    images: o.Images = 1,
     moments: o.Moments = 8,
     rates: o.Rates = None,
     steps: o.PictureSteps = 15,
     guidance: o.Guidance = None,
+    forecast: o.ForecastOnly = False,
+    report: o.ReportOnly = False,
+    check: o.CheckedCell = None,
+    tolerance: o.Tolerance = 2e-3,
     base: o.BaseName = "tiny",
     data: o.DataFolder = None,
     device: o.Device = "auto",
@@ -38,28 +47,43 @@ def evaluate(
     """Train recipes on concepts, measure them on their way, and compare them.
 
     Every finished (recipe, concept, seed) is kept in OUT: after Ctrl-C or a crash the same command
-    goes on, and a second process with the same command shares the work. Writes table.csv,
-    summary.json and figures. Recipes are tuned on the tuning half; the held-out half is for
-    reporting.
+    goes on, and a second process with the same command shares the work. Writes table.csv and .md,
+    summary.json and figures; with --rates, tuning.md. Recipes are tuned on the tuning half; the
+    held-out half is for reporting.
 
     \b
-      adb evaluate --quick --threads 1        # twice, for two cores
-      adb evaluate --recipes textual_inversion --recipes attndreambooth --seeds 0 --seeds 1
+      adb evaluate --quick --threads 1        # twice, for two cores; --forecast: how long it takes
+      adb evaluate --half tuning --rates 0.5 --rates 1 --rates 2 --out out/tuning
+      adb evaluate --out out/study --check attndreambooth,zorro,0
     """
-    _use_data(data)
-    arguments.check_seed(*(seeds or ()))
-    arguments.check_counts(moments=moments, per_set=1 if per_set is None else per_set)
-    arguments.check_device(device)
-    arguments.refuse_pickle(base)
-    from ...study.plan import edition
+    _prepared(SimpleNamespace(**locals()))()
 
-    chosen = {"recipes": recipes, "concepts": concepts, "seeds": seeds, "rates": rates}
-    chosen = {name: values or () for name, values in chosen.items()}
-    plan = edition(quick, half.value.replace("-", "_"), prompts or (), per_set, moments, chosen)
-    _check_out(out)
-    say = (lambda *_: None) if quiet else typer.echo
-    _use_threads(threads)
-    _run(_sampled(plan, steps, guidance), base, device, out, say)
+
+def _prepared(asked: SimpleNamespace) -> Callable[[], None]:
+    """What was asked for, all checked before any weights load; to be called."""
+    _use_data(asked.data)
+    arguments.check_seed(*(asked.seeds or ()))
+    per_set = 1 if asked.per_set is None else asked.per_set
+    arguments.check_counts(moments=asked.moments, images=asked.images, per_set=per_set)
+    arguments.check_device(asked.device)
+    arguments.refuse_pickle(asked.base)
+    from ...study.plan import edition
+    from ...study.stored import Stored
+
+    say = (lambda *_: None) if asked.quiet else typer.echo
+    if asked.check is not None:
+        if not 0 <= asked.tolerance < 1:
+            raise InputError(f"--tolerance {asked.tolerance:g} must be at least 0 and below 1")
+        stored = Stored.read(asked.out)
+        _use_threads(asked.threads)
+        return lambda: _check(stored, asked)
+    chosen = {n: getattr(asked, n) or () for n in ("recipes", "concepts", "seeds", "rates")}
+    half = asked.half.value.replace("-", "_")
+    plan = edition(asked.quick, half, asked.prompts or (), asked.per_set, asked.moments, chosen)
+    _check_out(asked.out)
+    _use_threads(asked.threads)
+    plan = replace(_sampled(plan, asked.steps, asked.guidance), images=asked.images)
+    return lambda: _run(plan, asked, say)
 
 
 def _sampled(plan: Plan, steps: int, guidance: float | None) -> Plan:
@@ -98,22 +122,53 @@ def _check_out(out: Path) -> None:
     check_writable(out)
 
 
-def _run(plan, name: str, device: str, out: Path, say) -> None:
-    """The study, and its report; what is there already is said after Ctrl-C too."""
+def _run(plan: Plan, asked: SimpleNamespace, say: Callable[[str], None]) -> None:
+    """The forecast, the study and its report, or one of the first and the last alone."""
     from ... import base
-    from ...study import report
+    from ...study import estimate, run
     from ...study.bench import Bench
-    from ...study.run import run_study
 
-    bench = Bench.load(base.load_base(name, device=device), plan)
-    found = []
+    bench, out = Bench.load(base.load_base(asked.base, device=asked.device), plan), asked.out
+    if asked.report:
+        _report([found for _, found in run.finished(bench, out)], bench, out)
+        return
+    foreseen = estimate.forecast(bench, out)
+    for line in foreseen.lines():
+        (typer.echo if asked.forecast else say)(line)
+    if asked.forecast:
+        return
+    found: list[dict] = []
     try:
-        for _, numbers in run_study(bench, out, say):
+        for _, numbers in run.run_study(bench, out, say):
             found.append(numbers)
     except KeyboardInterrupt:
         say(f"stopped; {len(found)} cells are kept in {out}: the same command goes on")
         raise
-    summary = report.write_report(found, plan, bench.known, out)
+    _report(found, bench, out)
+
+
+def _report(found: list[dict], bench: Bench, out: Path) -> None:
+    """Write and print what the cells say."""
+    from ...study import report
+
+    if not found:
+        raise InputError(f"no finished cells of this study are in {out}: leave out --report")
+    summary = report.write_report(found, bench.plan, bench.known, out)
     for line in report.lines(summary):
         typer.echo(line)
-    typer.echo(f"results: {out / 'table.csv'}, {out / 'summary.json'}")
+    typer.echo(f"results: {out / 'table.csv'}, {out / 'table.md'}, {out / 'summary.json'}")
+
+
+def _check(stored, asked: SimpleNamespace) -> None:
+    """One stored cell, made again; exit code 1 if it does not stand."""
+    from ... import base
+    from ...study.bench import Bench
+
+    with tempfile.TemporaryDirectory() as work:
+        stored.cell(asked.check, Path(work))  # a name that is not there is said at once
+        bench = Bench.load(base.load_base(asked.base, device=asked.device), stored.plan)
+        checked = stored.check(bench, asked.check, Path(work), asked.tolerance)
+    for line in checked.lines():
+        typer.echo(line)
+    if checked.differences:
+        raise typer.Exit(1)
