@@ -29,9 +29,9 @@ def is_spread(unet: Any) -> bool:
     return any(is_share(p) for p in unet.parameters())
 
 
-def whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Any) -> Tensor:
     """A tensor with all of its numbers; of one in shares, all processes have to ask for it."""
-    return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined] # a DTensor
+    return tensor.full_tensor() if is_share(tensor) else tensor
 
 
 def on_cpu(tensors: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
