@@ -88,7 +88,7 @@ class Previews:
         check(model, model.pipeline(), texts, sampling.steps)
 
     def is_due(self, record: StepRecord, run: Run) -> bool:
-        """Whether this step is followed by a preview; a U-Net in shares is drawn with at the end."""
+        """Whether this step is followed by a preview; one in shares is drawn with at the end."""
         from ..sharding import is_spread
 
         due = record.is_last or (record.step % self.every == 0 and not is_spread(run.learner.unet))

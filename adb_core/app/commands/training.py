@@ -208,7 +208,7 @@ class Training:
         shares = accelerator.num_processes if is_sharding(accelerator) else 1
         size = tiers.model_size(base, self.options["resolution"])
         tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier, shares)
-        say(why if shares == 1 else f"{why}; the U-Net in {shares} shares where it is trained whole")
+        say(why if shares == 1 else f"{why}; the U-Net in {shares} shares where it is trained")
         fitted = tiers.fitted(RunOptions(**options), tier, size, base.device)
         return (fitted if shares == 1 else replace(fitted, optimizer="adamw")), tier
 
