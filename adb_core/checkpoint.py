@@ -24,6 +24,7 @@ from .optimizers import kind_of, make_optimizer
 from .options import RunOptions
 from .recipes import Recipe, Stage
 from .records import StepRecord, read_history
+from .sharding import on_cpu
 from .system.files import atomic_file
 from .system.fingerprints import fingerprint, json_fingerprint
 
@@ -170,7 +171,9 @@ def save_checkpoint(
         "optimizer": "adamw" if optimizer is None else kind_of(optimizer),
         "tier": learner.options.tier,
     }
-    tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
+    tensors = on_cpu(tensors, keep=learner.accelerator.is_main_process)
+    if not tensors:  # this process only gave its shares
+        return
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     with atomic_file(path, size) as temporary:
         save_file(tensors, temporary, metadata={"adb": json.dumps(header)})

@@ -61,21 +61,41 @@ def make_accelerator(
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"mixed precision {precision!r}: {reason}") from error
-    check_engine(accelerator.distributed_type.value)
+    check_engine(accelerator.distributed_type.value, _fsdp_version(accelerator), precision)
     return accelerator
 
 
-def check_engine(kind: str) -> None:
-    """Find an engine of Accelerate that cuts the model up, which this training loop does not do.
+def check_engine(kind: str, version: int = 2, precision: str = "no") -> None:
+    """Find an engine of Accelerate that this training loop does not serve; it serves FSDP2.
+
+    Args:
+        version: of FSDP; precision: Accelerate's name for it.
 
     Raises:
         TrainingError: it is one; without this line it would run, and save no memory.
     """
-    if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
+    if kind in ("DEEPSPEED", "MEGATRON_LM", "TP") or (kind == "FSDP" and version != 2):
+        name = f"{kind}{version}" if kind == "FSDP" else kind
         raise TrainingError(
-            f"accelerate's engine {kind} would hold whole copies here, as DDP does: launch with "
-            "adb_core/app/configs/ddp.yaml, and where a GPU is too small take --tier gpu16 or LoRA"
+            f"accelerate's engine {name} would hold whole copies here, as DDP does: launch with "
+            "adb_core/app/configs/ddp.yaml, and where a GPU is too small with fsdp2.yaml beside it"
         )
+    if kind == "FSDP" and precision == "fp16":
+        raise TrainingError(
+            "FSDP2 and fp16 do not go together here, since each process would scale the loss by a "
+            "factor of its own: use --mixed-precision bf16 or no"
+        )
+
+
+def is_sharding(accelerator: Accelerator) -> bool:
+    """Whether ``accelerate launch`` asks for shares of the model instead of copies (FSDP2)."""
+    kind = accelerator.distributed_type.value
+    return kind == "FSDP" and accelerator.num_processes > 1 and _fsdp_version(accelerator) == 2
+
+
+def _fsdp_version(accelerator: Accelerator) -> int:
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    return getattr(plugin, "fsdp_version", 1)
 
 
 def _precision(device: torch.device, name: str | None) -> str:

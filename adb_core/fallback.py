@@ -15,6 +15,7 @@ from .optimizers import make_optimizer, steps_taken
 from .options import RunOptions
 from .recipes import Stage
 from .records import StepRecord
+from .sharding import spread
 from .system.commands import one_line
 from .system.memory import is_out_of_memory, release_memory
 from .training import train_stage
@@ -51,6 +52,7 @@ class TieredStage:
         step = self.start
         while True:
             try:
+                self.optimizer = spread(self.learner, self.stage, self.optimizer)
                 self.optimizer = self.optimizer or make_optimizer(self.learner, self.stage)
                 steps = train_stage(self.learner, self.stage, optimizer=self.optimizer, start=step)
                 with closing(steps):

@@ -5,7 +5,8 @@ Axes: p prompts, s seeds, b = p * s pictures (prompt by prompt), t sampling step
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from .attention import capture_attention, selection
 from .base import Drawable
 from .concept_token import check_length
 from .maps import aggregate
+from .models import TOY_SIDE
 from .provenance.record import BLIND, Provenance, of_model
 from .sampling import GUIDANCE as GUIDANCE, PLAIN, STEPS as STEPS, PromptError, Sampling
 
@@ -76,10 +78,11 @@ def generate(
     pipeline = scheduled(model.pipeline(), sampling.scheduler)
     check(model, pipeline, texts, sampling.steps)
     jobs = [Job(text, model.expand(text), int(seed)) for text in texts for seed in seeds]
-    parts = [
-        _sample(pipeline, jobs[start : start + sampling.batch], sampling)
-        for start in _ticks(range(0, len(jobs), sampling.batch), sampling.progress)
-    ]
+    with one_by_one(pipeline):
+        parts = [
+            _sample(pipeline, jobs[start : start + sampling.batch], sampling)
+            for start in _ticks(range(0, len(jobs), sampling.batch), sampling.progress)
+        ]
     how = {"steps": sampling.steps, "guidance": sampling.guidance}
     return replace(_join(parts, jobs), about=of_model(model, texts, seeds, **how))
 
@@ -191,6 +194,22 @@ def scheduled(pipeline: Any, scheduler: Any) -> Any:
         is_class = isinstance(scheduler, type)
         pipeline.scheduler = scheduler.from_config(config) if is_class else scheduler
     return pipeline
+
+
+@contextmanager
+def one_by_one(pipeline: Any) -> Iterator[None]:
+    """Within, the VAE decodes large pictures one after the other.
+
+    That takes no more time, and of eight pictures an eighth of the memory. Small ones, as the tiny
+    model's, are decoded at once.
+    """
+    vae, side = pipeline.vae, pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    before = vae.use_slicing
+    vae.use_slicing = before or side >= TOY_SIDE
+    try:
+        yield
+    finally:
+        vae.use_slicing = before
 
 
 def _ticks(items: range, progress: bool) -> Any:

@@ -194,9 +194,12 @@ class Learner:
         """
         if not self.wants_prior or self.prior_latents is not None:
             return
+        from tqdm.auto import tqdm
+
         pipeline, prompt = self.base.pipeline(), f"a photo of a {self.concept.category}"
         latents, batch = [], min(PRIOR_BATCH, self.options.micro_batch or PRIOR_BATCH)
-        for start in range(0, PRIOR_COUNT, batch):
+        starts = range(0, PRIOR_COUNT, batch)
+        for start in tqdm(starts, desc="prior pictures", disable=not self.options.progress):
             numbers = range(start, min(start + batch, PRIOR_COUNT))
             found = pipeline(
                 [prompt] * len(numbers),

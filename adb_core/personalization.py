@@ -30,6 +30,7 @@ from .options import RunOptions, chosen
 from .recipes import Recipe, recipe as named_recipe
 from .records import StepRecord, write_history
 from .result import Result
+from .sharding import gather, is_spread
 from .system.files import sweep
 from .system.interrupts import deferred_interrupt
 from .system.memory import memory_in_use
@@ -146,6 +147,7 @@ class Run:
                     if record.is_last:  # between stages nothing is open, and moments start afresh
                         steps.close()
                         self._optimizer = tiered.optimizer = None
+                        gather(self.learner)
                     last = record.is_last
                     self.at = Progress(number + 1, 0) if last else Progress(number, step)
                     self.result.history += (record,)
@@ -196,11 +198,12 @@ class Run:
         if self.folder is None:
             raise ValueError("this run has no folder: give it one with out=")
         path, scaler = self._path, self.accelerator.scaler
-        if self.accelerator.is_main_process:
+        is_main = self.accelerator.is_main_process
+        if is_main or is_spread(self.learner.unet):  # whose shares lie in all processes
             trained = self.at.stage if self.at.step else max(0, self.at.stage - 1)
             check_finite(self.learner, self.plan.stages[trained])
-            # first: a checkpoint never outruns its history
-            write_history(self.folder / HISTORY, self.result.history)
+            if is_main:  # first: a checkpoint never outruns its history
+                write_history(self.folder / HISTORY, self.result.history)
             state = None if scaler is None else scaler.state_dict()
             save_checkpoint(path, self.learner, self.at, self._optimizer, state)
         self._saved = self.at

@@ -5,8 +5,10 @@ averaged and whose regularizer is still the sum over the whole batch. What diffe
 in memory. All of them keep the weights that are trained in float32, cache the latents of all views
 and, where the rows of [V] are fixed, the text states, and use the fused attention kernel.
 
-GiB here are estimates by arithmetic, not measurements; where one was too low, memory runs out and
-the run steps down a tier (:mod:`adb_core.fallback`).
+GiB here are estimates by arithmetic. On a CPU they were held against measurements, from a U-Net of
+14 million parameters to the full size, and lie 1 to 10 % above (``benchmarks/RESULTS.md``); on GPUs
+nothing was measured. Where one is too low, memory runs out and the run steps down a tier
+(:mod:`adb_core.fallback`).
 """
 
 # fmt: off
@@ -60,11 +62,13 @@ TIERS = {tier.name: tier for tier in (  # from the widest GPU to the narrowest
 )}
 GPU_TIERS = [name for name in TIERS if name != "cpu"]
 
-# Of one sample of Stable Diffusion 2.1 at 512 pixels in half precision: 1.3 GiB are counted in
-# tensors of 16 bits that backward needs, 0.15 with checkpointing; normalizations keep 32 bits, and
-# of a checkpointed block all is there while it is computed again.
-SAMPLE_GIB, CHECKPOINTED_GIB = 2.2, 0.6
-AROUND_GIB = 0.8  # the device's context, the libraries' workspaces, fragments
+# Activations of one sample of Stable Diffusion 2.1 at 512 pixels, kept and with checkpointing. 1.3
+# GiB are counted in tensors of 16 bits that backward needs, 0.15 with checkpointing; in half
+# precision normalizations keep 32 bits, and of a checkpointed block all is there while it is
+# computed again. In float32 all is twice as large, which was measured as 2.2 to 2.4, and as 1.2.
+HALF_GIB, FLOAT_GIB = (2.2, 0.6), (2.6, 1.2)
+# The device's context, the libraries' workspaces, fragments; on a CPU the program with its libraries.
+AROUND_GIB, PROGRAM_GIB = 0.8, 0.5
 SD21_UNET, SD21_CELLS = 865_910_724, 64 * 64
 # fmt: on
 
@@ -100,34 +104,43 @@ def model_size(base: Base, resolution: int | None = None) -> ModelSize:
     return ModelSize(whole, attn2, text, every - whole - text, cells)
 
 
-def estimate(tier: Tier, size: ModelSize, plan: Recipe, optimizer: str = "") -> float:
-    """GiB that a recipe's largest stage is estimated to need, with the model itself.
+def estimate(
+    tier: Tier, size: ModelSize, plan: Recipe, optimizer: str = "", shares: int = 1
+) -> float:
+    """GiB that a recipe's largest stage is estimated to need on a device, with the model itself.
 
     Args:
         optimizer: the one that is there, if not the tier's own.
+        shares: into how many a U-Net that is trained alone is cut up (:mod:`adb_core.sharding`).
     """
     few = getattr(plan, "lora", None) is not None  # adapters: a percent of the weights or less
     optimizer = optimizer or tier.optimizer
-    return max(_stage_gib(tier, size, stage, optimizer, few) for stage in plan.stages)
+    return max(_stage_gib(tier, size, stage, optimizer, (few, shares)) for stage in plan.stages)
 
 
-def _stage_gib(tier: Tier, size: ModelSize, stage: Stage, optimizer: str, few: bool) -> float:
-    trained = 0
+def _stage_gib(
+    tier: Tier, size: ModelSize, stage: Stage, optimizer: str, how: tuple[bool, int]
+) -> float:
+    (few, shares), trained = how, 0
     if "unet" in stage.train:
         trained = size.unet // 100 if few else size.unet
     elif "cross_attention" in stage.train:
         trained = size.cross_attention
     half = tier.name != "cpu"
     state = 4 + (2 if optimizer == "adam8bit" else 8)  # gradient, moments: bytes a weight
-    weights = 4 * size.unet + state * trained + (2 * size.unet if half else 0)
+    weights = 4 * size.unet + state * trained
+    if stage.train == ("unet",) and not few:
+        weights = max(weights / shares, 4 * size.unet)  # whole before and after the stage
+    weights += 2 * size.unet if half else 0
     moving = "embedding" in stage.train
     if tier.offload:
         weights += 4 * size.text if moving else 0
     else:
-        weights += 4 * (2 * size.text + size.rest)  # the word has encoders of its own
-    each = (CHECKPOINTED_GIB if tier.checkpointing else SAMPLE_GIB) * (1 if half else 2)
+        weights += 4 * (size.text + size.rest)  # of its encoders the word has but the table anew
+    kept, checkpointed = HALF_GIB if half else FLOAT_GIB
+    each = (checkpointed if tier.checkpointing else kept) * size.sample
     samples = min(stage.batch_size, samples_at_once(tier, size))
-    return weights / GIB + samples * each * size.sample + AROUND_GIB
+    return weights / GIB + samples * each + (AROUND_GIB if half else PROGRAM_GIB)
 
 
 def samples_at_once(tier: Tier, size: ModelSize) -> int:
@@ -139,20 +152,26 @@ def samples_at_once(tier: Tier, size: ModelSize) -> int:
 
 
 def choose(
-    free: float, device: torch.device, size: ModelSize, plan: Recipe, name: str = "auto"
+    free: float,
+    device: torch.device,
+    size: ModelSize,
+    plan: Recipe,
+    name: str = "auto",
+    shares: int = 1,
 ) -> tuple[Tier, str]:
     """The widest tier that fits by estimate, and why in one line.
 
     Args:
         free: GiB, before anything is loaded. name: "auto", or one tier, which has to fit.
+        shares: as :func:`estimate` takes them; 8-bit Adam cannot be shared out.
 
     Raises:
         TrainingError: unknown, not this device's, or no tier that fits; says what would.
     """
     fitting = of(name, device)
     for tier in fitting:
-        optimizer = available(tier, device)
-        need = estimate(tier, size, plan, optimizer)
+        optimizer = available(tier, device) if shares == 1 else "adamw"
+        need = estimate(tier, size, plan, optimizer, shares)
         fits = need <= free
         if fits or device.type == "cpu":  # which can swap, and has no tier below
             verdict = "" if fits else ", which may not do: --resolution and --batch lower it"

@@ -30,6 +30,7 @@ from .options import RunOptions
 from .recipes import Stage
 from .records import StepRecord
 from .reports import as_record, check_numbers, collect, report
+from .sharding import is_share, whole
 from .system.memory import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
@@ -247,10 +248,11 @@ def apply_gradients(
     """
     if accelerator.num_processes > 1:
         for parameter in parameters:
-            parameter.grad = accelerator.reduce(parameter.grad, "mean")
+            if not is_share(parameter):  # whose gradients come averaged
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
     if accelerator.scaler is not None:
         accelerator.scaler.unscale_(optimizer)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    norm = whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
     if accelerator.scaler is not None:
         accelerator.scaler.step(optimizer)
         accelerator.scaler.update()

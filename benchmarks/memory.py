@@ -4,7 +4,8 @@
 
 Stable Diffusion 2.1's blocks, ``narrow`` times as thin, with random weights, on a CPU in float32;
 the whole U-Net is trained with the regularizer. Each row is a process of its own: its resident
-memory at its peak, less what it held before the first step, and the time of a step.
+memory at its peak, less what it held before the first step; the peak itself, beside the estimate of
+``adb_core/tiers.py``; and the time of a step.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ import typer
 from shapes import SHAPES, narrowed, random_base
 from timing import machine
 
+from adb_core import tiers
 from adb_core.concept import Concept
 from adb_core.learner import Learner
 from adb_core.options import RunOptions
-from adb_core.recipes import Recipe, recipe
+from adb_core.recipes import Recipe, Stage, recipe
 from adb_core.system.commands import run_command
 from adb_core.training import train_stage
 
@@ -52,8 +54,27 @@ def measure(way: str, narrow: int, side: int, batch: int, steps: int = 2) -> dic
     learner = Learner(base, Concept.bundled("pico"), Recipe("r", (stage,)), options)
     before = resident()
     records = list(train_stage(learner, stage))
-    added = resident("VmHWM") - before
-    return {"added": added, "loss": records[-1].loss, "seconds": records[-1].seconds}
+    peak = resident("VmHWM")
+    return {
+        "added": peak - before,
+        "peak": peak,
+        "estimate": 2**10 * estimate(base, stage, options, batch),
+        "loss": records[-1].loss,
+        "seconds": records[-1].seconds,
+    }
+
+
+def estimate(base, stage: Stage, options: RunOptions, batch: int) -> float:
+    """GiB by the arithmetic of the tier ``cpu``, with these options in place of its own."""
+    size = tiers.model_size(base)
+    most = size.sample * (options.micro_batch or batch)  # in samples of the full size
+    tier = replace(
+        tiers.TIERS["cpu"],
+        checkpointing=options.gradient_checkpointing,
+        micro_batch=most,
+        offload=False,
+    )
+    return tiers.estimate(tier, size, Recipe("r", (stage,)))
 
 
 def in_a_process(way: str, narrow: int, side: int, batch: int) -> dict[str, float]:
@@ -80,7 +101,8 @@ def main(
     for way in WAYS:
         found = in_a_process(way, narrow, side, batch)
         print(
-            f"  {way:24s} +{found['added']:6.0f} MiB   {found['seconds']:6.2f} s a step   "
+            f"  {way:24s} +{found['added']:6.0f} MiB   peak {found['peak']:6.0f} MiB, by estimate "
+            f"{found['estimate']:6.0f}   {found['seconds']:6.2f} s a step   "
             f"loss {found['loss']:.6f}",
             flush=True,
         )

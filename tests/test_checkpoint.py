@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from models import make_learner, short, tiny_base, tiny_concept, weights
+from safetensors import safe_open
 from safetensors.torch import save
 
+from adb_core import checkpoint
 from adb_core.checkpoint import (
     CHECKPOINT,
     CheckpointError,
@@ -30,8 +32,6 @@ def test_stage_two_saves_only_the_cross_attention(tmp_path):
     plan = short(recipe("attndreambooth"))
     learner = make_learner(plan)
     save_checkpoint(tmp_path / "c.safetensors", learner, Progress(1, 1))
-    from safetensors import safe_open
-
     with safe_open(str(tmp_path / "c.safetensors"), "pt") as file:
         names = set(file.keys())
     assert names == {"token.rows"} | {
@@ -95,8 +95,6 @@ def test_bad_checkpoint_files_give_one_line(tmp_path):
 )
 @pytest.mark.parametrize("damage", ["gone", "shape"])
 def test_checkpoints_with_wrong_shapes_are_refused_and_change_nothing(tmp_path, name, damage):
-    from safetensors import safe_open
-
     plan, path = short(recipe("dreambooth"), steps=2), tmp_path / "c.safetensors"
     learner = make_learner(plan)
     stage = plan.stages[0]
@@ -139,6 +137,23 @@ def test_the_loss_scalers_state_is_kept(tmp_path):
     other = torch.amp.GradScaler("cpu")
     other.load_state_dict(read_header(tmp_path / "c.safetensors")["scaler"])
     assert other.get_scale() == 64.0
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_fused_optimizers_count_of_steps_goes_where_its_kernel_wants_it(tmp_path, fused):
+    """Read back onto the CPU, AdamW's fused kernel on CUDA would refuse it (pytorch#104767)."""
+    learner, path = make_learner(short(recipe("dreambooth"))), tmp_path / "c.safetensors"
+    stage = learner.recipe.stages[0]
+    optimizer = make_optimizer(learner, stage)
+    next(train_stage(learner, stage, optimizer=optimizer))
+    save_checkpoint(path, learner, Progress(0, 1), optimizer)
+    name, parameter = next(iter(learner.parameters(stage).items()))
+    elsewhere = torch.nn.Parameter(parameter.detach().to("meta"))  # a device that is not the CPU
+    optimizer.defaults["fused"] = fused
+    with safe_open(str(path), "pt") as file:
+        state = checkpoint._state(file, f"adam.{name}.", elsewhere, optimizer)
+    assert state["exp_avg"].device.type == state["exp_avg_sq"].device.type == "meta"
+    assert state["step"].device.type == ("meta" if fused else "cpu")
 
 
 # ---------------------------------------------------------------- memory

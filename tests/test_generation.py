@@ -7,6 +7,7 @@ import pytest
 import torch
 from models import short, tiny_base, tiny_concept
 
+from adb_core import generation
 from adb_core.concept_token import TokenError
 from adb_core.generation import PromptError, fill, generate, prompt_words
 from adb_core.personalization import personalize
@@ -100,3 +101,23 @@ def test_a_prompt_of_several_vectors_is_drawn_as_it_was_trained():
 def test_odd_numbers_are_refused(change):
     with pytest.raises(PromptError, match="steps and batch must be at least 1"):
         generate(tiny_base(), "a cat", **change)
+
+
+def test_large_pictures_are_decoded_one_by_one(monkeypatch):
+    """Eight of 512 pixels at once take eight times the memory, and no less time."""
+    base, sizes = tiny_base(), []
+    real = type(base.vae)._decode
+
+    def decode(self, latents, *rest, **more):
+        sizes.append(len(latents))
+        return real(self, latents, *rest, **more)
+
+    monkeypatch.setattr(type(base.vae), "_decode", decode)
+    at_once = generate(base, "a photo of a cat", [1, 2, 3], steps=1).images
+    monkeypatch.setattr(generation, "TOY_SIDE", 32)
+    one_by_one = generate(base, "a photo of a cat", [1, 2, 3], steps=1).images
+    assert sizes == [3, 1, 1, 1] and not base.vae.use_slicing
+    assert np.abs(at_once.astype(int) - one_by_one).max() <= 1
+    with pytest.raises(ZeroDivisionError), generation.one_by_one(base.pipeline()):
+        1 / 0  # noqa: B018
+    assert not base.vae.use_slicing

@@ -35,6 +35,7 @@ LAYERS = (
     ("reports",),
     ("losses", "map_losses", "text_losses"),
     ("checkpoint", "tiers", "passes"),
+    ("sharding",),
     ("learner", "records", "options", "optimizers", "offload", "encoding", "targets"),
     ("lora", "embeddings"),
     ("engine",),

@@ -205,4 +205,9 @@ def test_the_bar_tells_the_memory(capsys):
     plan = short(recipe("textual_inversion"), steps=1)
     personalize(tiny_base(), tiny_concept(), plan, view_count=1, progress=True)
     said = capsys.readouterr().err
-    assert "encode views" in said and re.search(r"inversion: 100%.*", said)
+    assert "encode views" in said
+    # the share that is done, time passed and left, and the memory
+    assert re.search(r"inversion: 100%.*\[\d+:\d+<\d+:\d+.*memory=[\d.]+ GiB", said), said
+    plan = short(recipe("dreambooth_prior"), steps=1)
+    personalize(tiny_base(), tiny_concept(), plan, view_count=1, progress=True)
+    assert re.search(r"prior pictures: 100%", capsys.readouterr().err)

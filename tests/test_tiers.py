@@ -1,5 +1,9 @@
 """Tiers: which one fits, what it asks for, and memory that runs out in the middle."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from models import make_learner, short, tiny_base, tiny_concept, weights
@@ -39,6 +43,34 @@ def test_estimates_grow_with_the_tier_and_the_picture(bits):
     assert tiers.estimate(tiers.TIERS["gpu8"], tiers.SD21, two) < 7.8 < needs[3]
     # weights, gradients and AdamW's moments in float32 alone are 4 x 3.2 GiB
     assert tiers.estimate(tiers.TIERS["gpu24"], tiers.SD21, PAPER) > 4 * 3.2
+
+
+def test_a_unet_in_shares_needs_less_where_it_is_trained_whole(bits):
+    tier = tiers.TIERS["gpu24"]
+    alone, two = (tiers.estimate(tier, tiers.SD21, PAPER, shares=n) for n in (1, 2))
+    assert alone - two == pytest.approx(16 * tiers.SD21_UNET / tiers.GIB / 2)
+    # before and after the stage it is whole, so that many processes do not make it vanish
+    assert tiers.estimate(tier, tiers.SD21, PAPER, shares=64) > 4 * tiers.SD21_UNET / tiers.GIB
+    rows = Recipe("r", PAPER.stages[:2])
+    one, other = (tiers.estimate(tier, tiers.SD21, rows, shares=n) for n in (1, 2))
+    assert one == other
+    chosen, why = tiers.choose(14.0, CUDA, tiers.SD21, PAPER, shares=2)
+    assert chosen.name == "gpu24" and "AdamW" in why  # 8-bit moments cannot be shared out
+
+
+def test_the_published_table_is_what_the_arithmetic_says():
+    text = (Path(__file__).parents[1] / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    table = text.split("## Tiers")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| (\w+)(?:[^|]*)\| ([\d.]+)", table, re.MULTILINE))
+    for name, tier in tiers.TIERS.items():
+        need = tiers.estimate(tier, tiers.SD21, PAPER)
+        assert float(rows[name]) == pytest.approx(need, abs=0.051)
+    one = Recipe("r", tuple(replace(stage, batch_size=1) for stage in PAPER.stages))
+    half = replace(tiers.SD21, cells=32 * 32)
+    small = tiers.estimate(tiers.TIERS["cpu"], half, one)
+    assert f"at 256 pixels and batch 1: {small:.1f}" in table
+    two = tiers.estimate(tiers.TIERS["gpu24"], tiers.SD21, PAPER, shares=2)
+    assert f"in two shares: {two:.1f}" in table
 
 
 def test_what_does_not_fit_is_one_line(bits, monkeypatch):

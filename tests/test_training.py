@@ -198,13 +198,6 @@ def test_a_half_precision_base_is_refused_for_training():
         make_accelerator(torch.device("cpu"), "fp16")
 
 
-def test_engines_that_would_save_nothing_are_refused():
-    engine.check_engine("MULTI_GPU")
-    for kind in ("FSDP", "DEEPSPEED"):
-        with pytest.raises(TrainingError, match=f"engine {kind} would hold whole copies here"):
-            engine.check_engine(kind)
-
-
 # ---------------------------------------------------------------- gradient checkpointing
 
 

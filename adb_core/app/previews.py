@@ -87,9 +87,12 @@ class Previews:
         texts = [fill(prompt, model.subject) for prompt in self.prompts]
         check(model, model.pipeline(), texts, sampling.steps)
 
-    def is_due(self, record: StepRecord) -> bool:
-        """Whether this step is followed by a preview."""
-        return bool(self.prompts) and (record.is_last or record.step % self.every == 0)
+    def is_due(self, record: StepRecord, run: Run) -> bool:
+        """Whether this step is followed by a preview; one in shares is drawn with at the end."""
+        from ..sharding import is_spread
+
+        due = record.is_last or (record.step % self.every == 0 and not is_spread(run.learner.unet))
+        return bool(self.prompts) and due
 
     def draw(self, run: Run, record: StepRecord) -> Path:
         """Draw every prompt and write them as one sheet; returns its file.

@@ -2,6 +2,19 @@
 
 AttnDreamBooth: Pang et al. 2024 (arXiv 2406.05000), section 4.1 and the defaults of their code; the
 fast version is theirs too. Textual Inversion: Gal et al. 2022. DreamBooth: Ruiz et al. 2023.
+
+What differs from the authors' code, on purpose, in every recipe:
+
+- Views are cropped and encoded once, K of each photo, and drawn from with replacement; theirs are
+  flipped and turned as well. Flipping is an option (``--flip``), for it is wrong
+  for what is not symmetric; turning is left out, for it leaves black corners that a model learns.
+- Clipping at ``max_grad_norm`` acts, which theirs never does; in stage 3 this changes an update by
+  0.5 to 1.3 %.
+- A batch size is that of all processes and micro-batches together, theirs that of one process; the
+  regularizer is summed over all of it, whatever it is cut into.
+- A category of several pieces has the mean of the pieces' statistics, theirs the first piece's
+  (:func:`adb_core.regularizer.mean_statistics`).
+
 ``tiny.py`` has the same rows.
 """
 

@@ -297,15 +297,19 @@ adb.teaching.check("00.2", identity_scores)
 #   the arrow keys.
 # - **Colab:** the first cell installs the core from the repository and leaves alone what is there.
 # - **Your own pictures:** `adb.Concept.from_folder("my_photos", category="dog")`, with three to six
-#   photographs, `adb.load_base("sd21")` (downloads the weights; needs a GPU), and `preset="paper"`:
+#   photographs, `adb.load_base("sd21")` (downloads the weights; needs a GPU), and `preset="paper"`.
+#   `in_place` trains the U-Net that was loaded, instead of a second one beside it:
 #
 # ```python
 # base = adb.load_base("sd21")
 # mine = adb.Concept.from_folder("my_photos", category="dog")
 # result = adb.personalize(
-#     base, mine, "attndreambooth", preset="paper", out="out/mine", progress=True
+#     base, mine, "attndreambooth", preset="paper", in_place=True, out="out/mine", progress=True
 # )
 # ```
+#
+#   This computes in float32. The command `adb train --base sd21` computes in half precision, and
+#   takes what memory there is into account.
 #
 # ## Summary
 #

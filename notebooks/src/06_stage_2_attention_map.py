@@ -168,6 +168,13 @@ adb.teaching.fact("the regulariser / the diffusion loss", core / diffusion, betw
 # about maps ("be as bright as that one") is a loss like any other. Where a category has several
 # pieces, the means of their statistics are taken.
 #
+# A category may fall apart into several pieces ("sun", "flower"), and `[V]` may have several
+# vectors. Each piece then has a mean and a variance of its own, and $\mu_{cat}$ and
+# $\sigma^2_{cat}$ are the means of these. To average the *maps* first would smooth them: of two and
+# of four pieces the mean map had 0.48 and 0.22 of the pieces' variance, and `[V]` would be asked to
+# be flatter than any piece. The authors take the first piece alone. Vectors of `[V]` are held to
+# the category one by one, as the authors do it.
+#
 # ## 5. Train stage 2, and prove what moved
 #
 # Every tensor is copied first, and the maps are kept every ten steps.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -190,7 +190,7 @@ class Training:
             for record in run:
                 if record.is_last:
                     say(stage_line(run))
-                if is_main and self.previews.is_due(record):
+                if is_main and self.previews.is_due(record, run):
                     say(f"preview: {self.previews.draw(run, record)}")
         if is_main:
             run.result.save_pretrained(self.options["out"] / "model")
@@ -201,12 +201,16 @@ class Training:
     def _fitted(self, base, say, free: float, options: dict):
         """The options of a Run, with those of a tier, which is named with its reason."""
         from ... import tiers
+        from ...engine import is_sharding
         from ...options import RunOptions
 
+        accelerator = options["accelerator"]
+        shares = accelerator.num_processes if is_sharding(accelerator) else 1
         size = tiers.model_size(base, self.options["resolution"])
-        tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier)
-        say(why)
-        return tiers.fitted(RunOptions(**options), tier, size, base.device), tier
+        tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier, shares)
+        say(why if shares == 1 else f"{why}; the U-Net in {shares} shares where it is trained")
+        fitted = tiers.fitted(RunOptions(**options), tier, size, base.device)
+        return (fitted if shares == 1 else replace(fitted, optimizer="adamw")), tier
 
 
 def photo_lines(concept: Concept, side: int) -> list[str]:
