@@ -67,7 +67,7 @@ GPU_TIERS = [name for name in TIERS if name != "cpu"]
 # precision normalizations keep 32 bits, and of a checkpointed block all is there while it is
 # computed again. In float32 all is twice as large, which was measured as 2.2 to 2.4, and as 1.2.
 HALF_GIB, FLOAT_GIB = (2.2, 0.6), (2.6, 1.2)
-# The device's context, the libraries' workspaces, fragments; on a CPU the program with its libraries.
+# The context, the libraries' workspaces, fragments; on a CPU the program with its libraries.
 AROUND_GIB, PROGRAM_GIB = 0.8, 0.5
 SD21_UNET, SD21_CELLS = 865_910_724, 64 * 64
 # fmt: on
