@@ -17,13 +17,13 @@
 # {{badge}}
 #
 # A text-to-image model knows what *a cat* is. It does not know **your** cat. Show it five pictures
-# of one individual, and it can learn a new word for it. The hard part is what comes afterwards: the
-# new word has to live **among** the other words. "`<pico>` cat wearing a hat on the beach" must
-# give Pico, *and* the hat, *and* the beach.
+# of one individual, and it can learn a new word for it. The hard part comes afterwards: the new
+# word has to live **among** the other words. "`<pico>` cat wearing a hat on the beach" must give
+# Pico, *and* the hat, *and* the beach.
 #
 # This series takes the method AttnDreamBooth (Pang et al., NeurIPS 2024,
-# [arXiv 2406.05000](https://arxiv.org/abs/2406.05000)) apart and lets you see each part work. At
-# the end of this page you will have a personalised model of your own.
+# [arXiv 2406.05000](https://arxiv.org/abs/2406.05000)) apart. At the end of this page you will have
+# a personalised model of your own.
 #
 # ![Scenes of the toy world, with captions and masks](../data/world.png)
 #
@@ -42,7 +42,7 @@
 # A text-to-image model in one picture. A prompt becomes tokens, each a row of numbers; the text
 # encoder lets them read each other; the U-Net takes noise out of a latent step by step and looks at
 # the words in its cross-attention; the VAE turns the latent into a picture. A personalised model
-# has one more row, [V]. The pages that follow return to this picture, each with another box lit.
+# has one more row, [V].
 
 # %%
 import adb_core as adb
@@ -54,25 +54,22 @@ adb.teaching.show(diagram)
 # ## 1. Is everything here?
 #
 # Nothing is downloaded: the collection brings its own small drawn world and its own small diffusion
-# model, a real one, trained on that world from nothing, in the layout of Stable Diffusion. On a GPU
-# the same code runs Stable Diffusion itself (see the last section). The first line below names what
-# is amiss, and the cure: a damaged file, too little memory or disk. (`adb doctor` in a terminal
-# says more.)
+# model, trained on that world from nothing, in the layout of Stable Diffusion. On a GPU the same
+# code runs Stable Diffusion itself (see the last section). The first line below names what is
+# amiss, and the cure.
 
 # %%
 import numpy as np
 
 print("problems with this machine or the data:", "; ".join(adb.teaching.problems()) or "none")
-base = adb.load_base("tiny")
-print("model:", base.name)
-print("U-Net parameters, millions:", round(sum(p.numel() for p in base.unet.parameters()) / 1e6, 1))
-print("predicts:", base.prediction_type)
+base, judge = adb.load_base("tiny"), adb.load_judge()
+count = sum(p.numel() for p in base.unet.parameters())
+print(f"model: {base.name} | U-Net parameters: {count / 1e6:.1f} million")
 
 # %% [markdown]
 # ## 2. What the model knows already
 #
-# Four prompts, one picture each. The words are all ones it was trained with; this combination of
-# them need not be.
+# It was trained with all of these words; with this combination of them it need not be.
 
 # %%
 prompts = [
@@ -82,63 +79,49 @@ prompts = [
     "a sketch of a pink mushroom next to a cake in the snow",
 ]
 made = adb.generate(base, prompts, seeds=[0])
-adb.teaching.show(
-    adb.plots.image_grid(
-        [list(made.images)],
-        column_labels=prompts,
-        alt="Four pictures drawn by the tiny model, one for each prompt.",
-    )
-)
-print("pictures:", made.images.shape)
+alt = "Four pictures drawn by the tiny model, one for each prompt."
+adb.teaching.show(adb.plots.image_grid([made.images], column_labels=prompts, alt=alt))
 
 # %% [markdown]
 # ## 3. Somebody it has never seen
 #
 # This is Pico. The model has seen teal things, orange spots and stars, but never a cat that has all
 # of them: whoever comes near to Pico was kept from its training. The new word is written `<pico>`;
-# in the papers it is called **[V]**.
+# in the papers it is **[V]**.
 
 # %%
 concept = adb.Concept.bundled("pico")
-adb.teaching.show(
-    adb.plots.image_grid(
-        [list(concept.images)], alt="The five training pictures of Pico, a teal cat with a pattern."
-    )
-)
+alt = "The five training pictures of Pico, a teal cat with a pattern."
+adb.teaching.show(adb.plots.image_grid([concept.images], alt=alt))
 print("word:", concept.placeholder, "| category:", concept.category)
 
 # %% [markdown]
-# **Predict.** The base model is asked for "a photo of a cat" four times, and then for everything
-# about Pico that words can say. Will the second row be Pico?
+# **Predict.** The base model is asked for "a photo of a cat" four times, and then for all that words
+# can say about Pico. Will the second row be Pico?
 
 # %%
-wishes = ["a photo of a cat", "a photo of a chubby teal and orange spotted cat with a star"]
-cats = adb.generate(base, wishes, seeds=[0, 1, 2, 3])
-adb.teaching.show(
-    adb.plots.image_grid(
-        [list(cats.images[:4]), list(cats.images[4:])],
-        row_labels=wishes,
-        column_labels=[f"seed {s}" for s in range(4)],
-        alt="Four cats of any colour, and four cats that are described as Pico is.",
-    )
-)
-
-# %%
-judge = adb.load_judge()
-photos = judge.identity(concept.squares(base.side)).mean(0)
+photos = judge.identity(concept.squares(base.side))
 
 
 def identity(images):
-    """The cosine between each picture's vector and the mean of the photos'."""
-    return judge.identity(images) @ photos / np.linalg.norm(photos)
+    """How much each picture shows Pico: cosine to the photos' mean; 1 is the same."""
+    return adb.metrics.cosine_to_mean(judge.identity(images), photos)
 
 
-for k, wish in enumerate(wishes):
-    same = identity(cats.images[4 * k :][:4]).mean()
-    adb.teaching.fact(f"{wish}: identity", same, between=(-1, 1))
+seeds, wishes = [0, 1, 2, 3], ["a photo of a cat"]
+wishes.append("a photo of a chubby teal and orange spotted cat with a star")
+cats = {wish: adb.generate(base, wish, seeds).images for wish in wishes}
+alt = "Four cats of any color, and four that are described as Pico is, by the base model."
+adb.teaching.show(adb.plots.image_rows(cats, [f"seed {s}" for s in seeds], alt))
+for wish, images in cats.items():
+    adb.teaching.fact(f"{wish}: identity, mean", identity(images).mean(), between=(-1, 1))
+    adb.teaching.fact(f"{wish}: identity, best", identity(images).max(), between=(-1, 1))
 
 # %% [markdown]
 # {{WISHES}}
+#
+# The number is the cosine between two vectors of a judge, a small network that was trained to tell
+# individuals of this world apart (1: the same one; 0: unrelated).
 #
 # ## 4. Your first personalised model
 #
@@ -156,12 +139,11 @@ for k, wish in enumerate(wishes):
 
 # %%
 result = adb.teaching.trained(base, concept, "attndreambooth")
-print("stages:", [s.name for s in result.learner.recipe.stages])
-print("training steps:", len(result.history))
+print("steps of training:", {s.name: s.steps for s in result.learner.recipe.stages})
 
 # %% [markdown]
 # **Predict.** `{}` stands for "`<pico>` cat". Which of these four prompts will be the hardest, and
-# what will be missing from the picture? And in which will Pico be most himself?
+# what will be missing from the picture?
 
 # %%
 asked = [
@@ -170,28 +152,20 @@ asked = [
     "a painting of a {} in the forest",
     "a sketch of a {} with a balloon next to a cake in the snow",
 ]
-pictures = adb.generate(result, asked, seeds=[0, 1])
-rows = [[pictures.images[2 * k + s] for k in range(len(asked))] for s in range(2)]
-
-# %%
-adb.teaching.show(
-    adb.plots.image_grid(
-        rows,
-        row_labels=["seed 0", "seed 1"],
-        column_labels=[p.replace("{}", "[V] cat") for p in asked],
-        alt="Pictures of Pico for four prompts from simple to complex, two seeds each.",
-    )
-)
-for k, prompt in enumerate(asked):
-    same = identity(pictures.images[2 * k :][:2]).mean()
-    adb.teaching.fact(f"{prompt}: identity", same, between=(-1, 1))
+drawn = {f"seed {s}": adb.generate(result, asked, [s]).images for s in (0, 1)}
+labels = [p.replace("{}", "[V] cat") for p in asked]
+alt = "Pictures of Pico for four prompts from simple to complex, two seeds each."
+adb.teaching.show(adb.plots.image_rows(drawn, labels, alt))
+same = np.mean([identity(images) for images in drawn.values()], axis=0)
+for label, value in zip(labels, same):
+    adb.teaching.fact(f"{label}: identity", value, between=(-1, 1))
 
 # %% [markdown]
 # {{FIRST}}
+# {{FIRST}} old: things are there, Pico gives way: one of two even for the simplest prompt
 #
 # The more a prompt asks for, the more words compete for the picture. That competition is what the
-# series is about: [V] can swallow the other words (notebook 03) or be overlooked among them (04);
-# 05 to 08 teach it to share.
+# series is about: 03 and 04 follow it into the attention maps, 05 to 08 teach [V] to share.
 #
 # ## 5. Try your own prompts
 #
@@ -200,13 +174,12 @@ for k, prompt in enumerate(asked):
 # "cat" in `{}`'s place.
 
 # %%
-bench = adb.widgets.PromptBench(
-    {"base model": base, "personalised": result}, category=concept.category
-)
+models = {"base model": base, "personalised": result}
+bench = adb.widgets.PromptBench(models, category=concept.category)
 bench.view
 
 # %% [markdown]
-# The same by code, so that what you see can be checked:
+# The same by code:
 
 # %%
 bench.prompt.value = "a painting of a {} in the desert"
@@ -216,13 +189,12 @@ print(bench.text)
 # %% [markdown]
 # ## Exercises
 #
-# Each exercise has a difficulty, the minutes it should take, a check that answers at once, and a
-# folded solution.
+# Each has a check that answers at once, and a folded solution.
 #
 # ### Exercise 1 (easy, 3 minutes): fill the placeholder
 #
-# `adb.generate` puts "[V] category" where `{}` stands. Write that function: it takes a prompt, the
-# word and the category, and returns the text that the model reads.
+# `adb.generate` puts "[V] category" where `{}` stands. Write that function: from a prompt, the word
+# and the category to the text that the model reads.
 
 
 # %% tags=["stub"] exercise="00.1"
@@ -241,8 +213,8 @@ adb.teaching.check("00.1", fill)
 # %% [markdown]
 # ### Exercise 2 (easy, 5 minutes): the same individual?
 #
-# The judge gives one vector for each picture. Return the cosine of each row of `vectors` (n, c)
-# with the mean of the rows of `references` (m, c): n numbers between -1 and 1.
+# Return the cosine of each row of `vectors` (n, c), the judge's, with the mean of the rows of
+# `references` (m, c): n numbers.
 
 
 # %% tags=["stub"] exercise="00.2"
@@ -258,6 +230,32 @@ def identity_scores(vectors, references):
 
 # %% tags=["check"] exercise="00.2"
 adb.teaching.check("00.2", identity_scores)
+
+# %% [markdown]
+# ### Exercise 3 (HARD, 15 minutes): from where on is it Pico?
+#
+# A cosine is no answer until somebody says from where on it counts as "the same". `same` (n,) are
+# cosines between pictures of one individual, `different` (m,) between those of two. A value below
+# the threshold counts as different, one at it or above as the same. Return the threshold for which
+# the two *shares* of mistakes add up to the least. Try the given cosines only; of several best ones
+# return the smallest.
+
+
+# %% tags=["stub"] exercise="00.3"
+def threshold(same, different):
+    return ...
+
+
+# %% tags=["solution"] exercise="00.3"
+def threshold(same, different):
+    candidates = np.sort(np.concatenate([same, different]))
+    missed = (same[None, :] < candidates[:, None]).mean(1)  # shares, one a candidate
+    mistaken = (different[None, :] >= candidates[:, None]).mean(1)
+    return candidates[np.argmin(missed + mistaken)]  # the first of several is the smallest
+
+
+# %% tags=["check"] exercise="00.3"
+adb.teaching.check("00.3", threshold)
 
 # %% [markdown]
 # ## Map of the series
@@ -293,23 +291,18 @@ adb.teaching.check("00.2", identity_scores)
 #
 # ## JupyterLab, Colab, and your own pictures
 #
-# - **JupyterLab:** `make lab` in the repository. Run cells with Shift-Enter; sliders also move with
-#   the arrow keys.
-# - **Colab:** the first cell installs the core from the repository and leaves alone what is there.
+# - **JupyterLab:** `make lab` in the repository. Sliders also move with the arrow keys.
+# - **Colab:** the first cell installs the core from the repository.
 # - **Your own pictures:** `adb.Concept.from_folder("my_photos", category="dog")`, with three to six
-#   photographs, `adb.load_base("sd21")` (downloads the weights; needs a GPU), and `preset="paper"`.
-#   `in_place` trains the U-Net that was loaded, instead of a second one beside it:
+#   photographs, `adb.load_base("sd21")` (downloads the weights; needs a GPU), and `preset="paper"`:
 #
 # ```python
 # base = adb.load_base("sd21")
 # mine = adb.Concept.from_folder("my_photos", category="dog")
 # result = adb.personalize(
-#     base, mine, "attndreambooth", preset="paper", in_place=True, out="out/mine", progress=True
+#     base, mine, "attndreambooth", preset="paper", out="out/mine", progress=True
 # )
 # ```
-#
-#   This computes in float32. The command `adb train --base sd21` computes in half precision, and
-#   takes what memory there is into account.
 #
 # ## Summary
 #

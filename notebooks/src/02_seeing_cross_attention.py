@@ -17,10 +17,9 @@
 # {{badge}}
 #
 # Text enters the U-Net at one kind of place only: its **cross-attention** layers. There every pixel
-# of a feature map asks which words concern it, and the answer is a row of probabilities. Read the
-# other way round, those probabilities are a picture for each word: **where** it is looked at from.
-# AttnDreamBooth watches and steers exactly these maps, so before we steer anything, let us learn to
-# read them, and to distrust them.
+# asks which words concern it, and the answer is a row of probabilities. Read the other way round,
+# they are a picture for each word: **where** it is looked at from. AttnDreamBooth steers these
+# maps. Let us learn to read them, and to distrust them.
 #
 # **You will learn**
 # - attention by hand: $\mathrm{softmax}(QK^\top/\sqrt d)\,V$ on a real layer of a real U-Net;
@@ -34,7 +33,7 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
-# The picture of the series, with this page's part in blue frames. Dotted arrows are not used here.
+# The picture of the series, with this page's part in blue frames.
 
 # %%
 import adb_core as adb
@@ -45,151 +44,125 @@ adb.teaching.show(diagram)
 # %% [markdown]
 # ## 1. A picture whose truth is known
 #
-# The toy world draws pictures *and* the mask of each thing in them. So here is a cat wearing a hat
-# on the beach, brought to the latent space and noised half-way, as in training.
+# The toy world draws pictures *and* the mask of each thing in them. This one is brought to the
+# latent space and noised, as in training.
 
 # %%
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-world = adb.teaching.world  # draws pictures whose truth is known
-base = adb.load_base("tiny")
+world, base = adb.teaching.world, adb.load_base("tiny")
 prompt = "a photo of a red cat wearing a hat on the beach"
-words = dict(
-    adb.generation.prompt_words(base.tokenizer, prompt)
-)  # word -> its token positions ("a" comes three times; a dict keeps the last)
+words = dict(adb.generation.prompt_words(base.tokenizer, prompt))  # word -> its token positions
+rng, seen = np.random.default_rng(0), dict(accessory="hat", place="beach")
+scenes = [
+    world.Scene("cat", world.individual("red", rng), pose=world.sample_pose(rng), **seen)
+    for _ in range(12)
+]
+drawn = [world.render(scene, seed=k) for k, scene in enumerate(scenes)]
 
 
+# %%
 def encode_text(text):
-    ids = base.tokenizer(
-        text, padding="max_length", max_length=base.tokenizer.model_max_length, return_tensors="pt"
-    ).input_ids
-    return base.text_encoder(input_ids=ids).last_hidden_state  # (1, 40, 128)
+    options = dict(max_length=base.tokenizer.model_max_length, return_tensors="pt")
+    ids = base.tokenizer(text, padding="max_length", **options).input_ids
+    return base.text_encoder(input_ids=ids).last_hidden_state  # (1, tokens, channels)
 
 
 def to_latents(images):
     pixels = torch.tensor(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return (
-        base.vae.encode(pixels).latent_dist.mean * base.vae.config.scaling_factor
-    )  # (b, 4, 16, 16)
+    return base.vae.encode(pixels).latent_dist.mean * base.vae.config.scaling_factor
 
 
-rng = np.random.default_rng(0)
-scenes = [
-    world.Scene(
-        "cat",
-        world.individual("red", rng),
-        accessory="hat",
-        place="beach",
-        pose=world.sample_pose(rng),
-    )
-    for _ in range(12)
-]
-drawn = [world.render(scene, seed=k) for k, scene in enumerate(scenes)]
-text = encode_text(prompt)
-states = adb.base.TextStates(text)  # what the core calls them
-noise = torch.randn((1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
-noisy = base.scheduler.add_noise(to_latents([drawn[0].image]), noise, torch.tensor([350]))
+text, latents = encode_text(prompt), to_latents([d.image for d in drawn])
+noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(0))
+noisy = base.scheduler.add_noise(latents[:1], noise, torch.tensor([350]))
 
-
-def in_white(mask):
-    return np.repeat(np.where(mask, 255, 40).astype(np.uint8)[..., None], 3, -1)
-
-
-masks = drawn[0].masks
-adb.teaching.show(
-    adb.plots.image_grid(
-        [[drawn[0].image, *(in_white(masks[e]) for e in ("subject", "accessory", "background"))]],
-        column_labels=["picture", "mask of the cat", "mask of the hat", "mask of the rest"],
-        alt="A red cat wearing a hat on the beach, and the masks of cat, hat and background.",
-    )
-)
+# %%
+masks = [drawn[0].masks[name] for name in ("subject", "accessory", "background")]
+white = [np.repeat(np.where(m, 255, 40).astype(np.uint8)[..., None], 3, -1) for m in masks]
+labels = ["picture", "mask of the cat", "mask of the hat", "mask of the rest"]
+alt = "A red cat wearing a hat on the beach, and the masks of cat, hat and background."
+told = dict(column_labels=labels, alt=alt)
+adb.teaching.show(adb.plots.image_grid([[drawn[0].image, *white]], **told))
 print("words and their token positions:", words)
 
 # %% [markdown]
 # ## 2. Attention by hand
 #
-# In a cross-attention layer, queries come from the picture, keys and values from the text (Vaswani
-# et al. 2017, [arXiv 1706.03762](https://arxiv.org/abs/1706.03762), eq. 1; Rombach et al. 2022,
-# section 3.3):
+# Queries come from the picture, keys and values from the text (Vaswani et al. 2017,
+# [arXiv 1706.03762](https://arxiv.org/abs/1706.03762), eq. 1; Rombach et al. 2022, section 3.3):
 #
 # $$Q = X W_Q,\quad K = C W_K,\quad V = C W_V,\qquad
 # P = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt d}\right),\qquad \text{out} = P\,V .$$
 #
-# We take one of the seven layers, catch what goes into it and what comes out, and do its work
-# ourselves.
+# We take one layer, catch what goes into it and what comes out, and do its work ourselves.
 
 # %%
 name = "up_blocks.2.attentions.1.transformer_blocks.0.attn2"
-layer = base.unet.get_submodule(name)
-caught = {}
+layer, caught = base.unet.get_submodule(name), {}
 
 
 def catch(module, args, kwargs, output):
-    caught["in"], caught["text"], caught["out"] = args[0], kwargs["encoder_hidden_states"], output
+    caught.update(x=args[0], c=kwargs["encoder_hidden_states"], out=output)
 
 
 handle = layer.register_forward_hook(catch, with_kwargs=True)
 base.unet(noisy, 350, encoder_hidden_states=text)
 handle.remove()
-print(
-    "from the picture:", tuple(caught["in"].shape), "| from the text:", tuple(caught["text"].shape)
-)
+print("from the picture:", tuple(caught["x"].shape), "| from the text:", tuple(caught["c"].shape))
 
 
-def heads(x):
+# %%
+def heads(x, count):
     """(b, n, heads * d) -> (b, heads, n, d)"""
-    return x.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    return x.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
-q, k, v = (
-    heads(layer.to_q(caught["in"])),
-    heads(layer.to_k(caught["text"])),
-    heads(layer.to_v(caught["text"])),
-)
+q = heads(layer.to_q(caught["x"]), layer.heads)
+k, v = (heads(to(caught["c"]), layer.heads) for to in (layer.to_k, layer.to_v))
 d = q.shape[-1]
 P = (q @ k.transpose(-1, -2) / d**0.5).softmax(-1)  # (b, heads, pixels, tokens)
 out = layer.to_out[0]((P @ v).transpose(1, 2).flatten(2))
 print("q", tuple(q.shape), "k", tuple(k.shape), "v", tuple(v.shape), "P", tuple(P.shape))
-print(
-    "every pixel's probabilities add up to 1:",
-    torch.allclose(P.sum(-1), torch.ones(P.shape[:-1]), atol=1e-5),
-)
-print("our output is the layer's:", torch.allclose(out, caught["out"], atol=1e-5))
-assert torch.allclose(out, caught["out"], atol=1e-5)
+off = (out - caught["out"]).abs().max() / out.abs().max()
+adb.teaching.fact("largest difference from the layer's own output", off, between=(0, 1e-3))
 
 # %% [markdown]
-# A **map** is a column of $P$: one word, all pixels. 256 pixels are 16 rows of 16.
+# A **map** is a column of $P$: one word, all pixels. Each row of $P$ sums to 1: what one token
+# gets, the others do not.
 #
 # **Predict.** Which token gets the most attention of all?
 
 # %%
-adb.teaching.show(
-    adb.plots.word_maps(
-        drawn[0].image,
-        {
-            w: P[0].mean(0)[:, words[w][0]].unflatten(0, (16, 16)).numpy()
-            for w in ("red", "cat", "wearing", "hat", "beach")
-        },
-        f"{prompt} (one layer, t = 350)",
-    )
-)
+side = base.unet.config.sample_size
+asked = ("red", "cat", "wearing", "hat", "beach")
+columns = {w: P[0].mean(0)[:, words[w][0]].unflatten(0, (side, side)).numpy() for w in asked}
+title = f"{prompt} (one layer, t = 350)"
+adb.teaching.show(adb.plots.word_maps(drawn[0].image, columns, title))
 mass = P.mean((0, 1, 2))  # (tokens,)
 tokens = base.tokenizer.convert_ids_to_tokens(base.tokenizer(prompt).input_ids)
-print("most attention of all:", tokens[int(mass[: len(tokens)].argmax())])
-print("the word 'hat' gets less than a tenth:", bool(mass[words["hat"][0]] < 0.1))
+first = int(mass[: len(tokens)].argmax())
+print("most attention of all:", tokens[first])
+adb.teaching.fact("its share", 100 * mass[first], between=(0, 100), unit="%")
+share = 100 * mass[words["hat"][0]]
+adb.teaching.fact("the share of 'hat'", share, between=(0, 100), unit="%")
 
 # %% [markdown]
-# **Explain.** Each pixel must give away a whole 1, also where no word concerns it; the start token,
-# which says nothing, takes what is left over. Every map has its own colour scale here, so compare
-# *where* maps are bright, not how bright; the largest probability is written at each.
+# {{START}}
+# {{START}} old: the start token takes most, "hat" gets less than a tenth
+#
+# **Explain.** Each pixel must give away a whole 1, also where no word concerns it; a token that
+# says nothing can take what is left over. Every map has its own scale here: compare *where* they
+# are bright.
 #
 # ## 3. Build the capture by hand
 #
-# diffusers lets us replace the *processor* of each layer, the piece of code that computes
-# attention. Ours computes the same thing and keeps the columns of chosen tokens.
+# diffusers lets us replace the *processor* of a layer. Ours computes the same and keeps the columns
+# of chosen tokens.
 
 
 # %%
@@ -199,51 +172,34 @@ class KeepColumns:
     def __init__(self, store, name, positions):
         self.store, self.name, self.positions = store, name, positions
 
-    def __call__(
-        self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None
-    ):
-        def split(x):
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-
-        q, k, v = (
-            split(attn.to_q(hidden_states)),
-            split(attn.to_k(encoder_hidden_states)),
-            split(attn.to_v(encoder_hidden_states)),
-        )
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, **_):
+        q = heads(attn.to_q(hidden_states), attn.heads)
+        k = heads(attn.to_k(encoder_hidden_states), attn.heads)
+        v = heads(attn.to_v(encoder_hidden_states), attn.heads)
         probs = (q @ k.transpose(-1, -2) * attn.scale).softmax(-1)
         self.store[self.name] = probs[..., self.positions]
         return attn.to_out[0]((probs @ v).transpose(1, 2).flatten(2))
 
 
-chosen = [words["cat"][0], words["hat"][0], words["beach"][0]]
+# %%
+chosen = [words[w][0] for w in ("cat", "hat", "beach")]
 untouched = base.unet(noisy, 350, encoder_hidden_states=text).sample
 saved, mine = dict(base.unet.attn_processors), {}
-base.unet.set_attn_processor(
-    {
-        n: KeepColumns(mine, n, chosen) if n.endswith("attn2.processor") else p
-        for n, p in saved.items()
-    }
-)
+cross = [n for n in saved if n.endswith("attn2.processor")]
+base.unet.set_attn_processor(saved | {n: KeepColumns(mine, n, chosen) for n in cross})
 watched = base.unet(noisy, 350, encoder_hidden_states=text).sample
 base.unet.set_attn_processor(saved)  # put everything back
-
 with adb.capture_attention(base.unet, chosen, grad=False) as capture:
     base.unet(noisy, 350, encoder_hidden_states=text)
-
-for layer_name, columns in capture.layers.items():
-    print(
-        f"{layer_name.split('.transformer')[0]:<28}{tuple(columns.shape)}  equal to ours: "
-        f"{torch.allclose(mine[layer_name], columns, atol=1e-6)}"
-    )
-print("the U-Net's output, watched and not:", torch.allclose(watched, untouched, atol=1e-4))
-assert all(torch.allclose(mine[n], c, atol=1e-6) for n, c in capture.layers.items())
+off = (watched - untouched).abs().max()
+adb.teaching.fact("output, watched and not: largest difference", off, between=(0, 1e-2))
+off = max(float((mine[n] - c).abs().max()) for n, c in capture.layers.items())
+adb.teaching.fact("maps, ours and the core's: largest difference", off, between=(0, 1e-4))
+print("sizes (batch, heads, pixels, words):", {tuple(c.shape) for c in mine.values()})
 
 # %% [markdown]
-# **Explain.** The core's `capture_attention` is this, plus what is needed around it: it puts the
-# processors back whatever happens, and works with every layer option of diffusers. Heads and map
-# sizes differ from layer to layer (batch, heads, pixels, chosen tokens): 16 x 16, 8 x 8 and 4 x 4.
-#
-# The two lines that matter are in the core's readable path:
+# The core's `capture_attention` does this, and puts the processors back whatever happens. The lines
+# that matter:
 
 # %%
 print(inspect.getsource(adb.attention.oracle_attention))
@@ -251,61 +207,54 @@ print(inspect.getsource(adb.attention.oracle_attention))
 # %% [markdown]
 # ## 4. The same columns from a fused kernel
 #
-# PyTorch's fused attention never holds $P$ as a whole; it returns only $PV$. That is faster and
-# much smaller on a GPU, but there is nothing to read. The core's second path gets the columns out
-# all the same. Let $S$ be a matrix with one column for each chosen token: 1 in that token's row, 0
-# elsewhere. Attention is linear in $V$, so with $S$ appended to it
+# PyTorch's fused attention never holds $P$ as a whole; it returns only $PV$, faster and with much
+# less memory. Let $S$ have one column for each chosen token: 1 in that token's row, 0 elsewhere.
+# Attention is linear in $V$, so
 #
 # $$P\,[V, S] = [PV,\; PS],$$
 #
 # and $PS$ *is* the chosen columns.
 #
-# **Predict.** Is $PS$ equal to the columns, or an approximation of them?
+# **Predict.** Is it equal to them, or an approximation?
 
 # %%
-S = torch.zeros(1, 1, 40, len(chosen))
+S = torch.zeros(1, 1, text.shape[1], len(chosen))
 for column, position in enumerate(chosen):
     S[..., position, column] = 1
 wide = torch.cat([v, S.expand(1, layer.heads, -1, -1)], -1)  # (1, heads, tokens, d + 3)
 both = torch.nn.functional.scaled_dot_product_attention(q, k, wide)
 print("V", tuple(v.shape), "-> [V, S]", tuple(wide.shape), "-> P[V, S]", tuple(both.shape))
-print("the first channels are P V:", torch.allclose(both[..., :d], P @ v, atol=1e-5))
-print("the rest are the columns:", torch.allclose(both[..., d:], P[..., chosen], atol=1e-6))
-
-read = {}
-for path in ("oracle", "fused"):
-    with adb.capture_attention(base.unet, chosen, grad=False, path=path) as capture:
-        read[path] = (base.unet(noisy, 350, encoder_hidden_states=text).sample, capture.layers)
-print(
-    "core, whole U-Net: outputs equal:",
-    torch.allclose(read["oracle"][0], read["fused"][0], atol=1e-4),
-)
-print(
-    "core, whole U-Net: maps equal in all layers:",
-    all(
-        torch.allclose(a, b, atol=1e-5)
-        for a, b in zip(read["oracle"][1].values(), read["fused"][1].values())
-    ),
-)
+off = (both[..., d:] - P[..., chosen]).abs().max()
+adb.teaching.fact("the last channels and the columns: difference", off, between=(0, 1e-4))
 
 # %% [markdown]
-# **Explain.** Equal, up to rounding, and gradients flow through it, which the regulariser of
-# notebook 08 needs. What is gained is memory. In the largest layers of Stable Diffusion 2.1 at 512
-# pixels (5 heads, 64 x 64 pixels, 77 tokens):
+# **Explain.** Equal, up to rounding, and gradients flow through it, which the regulariser needs. In
+# the largest layers of Stable Diffusion 2.1 (5 heads, 64 x 64 pixels, 77 tokens) $P$ is 1,576,960
+# numbers; the columns of [V] and its category are 40,960.
+#
+# ## 5. The condition of this series
+#
+# A picture has many maps: layers, heads, sampling steps. And guidance asks the U-Net *twice* a
+# step, with the prompt and with an empty one, and exaggerates the difference. So a number about
+# attention means something only together with where it was read. On all pages, unless a cell says
+# otherwise:
+#
+# - maps **in photos** (`photo_maps`): noised to $t$ = 200, 350, 500 of 1,000, asked once, no
+#   guidance; mean over heads and the layers at the latents' resolution. "Attention" is the mean
+#   over pixels;
+# - maps **in pictures being made**: the half that reads the prompt, mean over all sampling steps;
+# - **shares** of all tokens: the same half, every layer and step, so that they sum to 1;
+# - a word of several pieces has the mean of its pieces' maps, and the sum of their shares.
 
 # %%
-pixels, sd_heads, sd_tokens = 64 * 64, 5, 77
-print("numbers held for one layer, all of P:", f"{sd_heads * pixels * sd_tokens:,}")
-print("the columns of [V] and its category:", f"{sd_heads * pixels * 2:,}")
-print(inspect.getsource(adb.attention.fused_attention))
+shares = adb.attention_shares(base, prompt)
+adb.teaching.show(adb.plots.attention_stack({"base model": shares}, category="cat"))
+for token in ("start", "cat", "hat", "end"):
+    adb.teaching.fact(f"share of '{token}'", 100 * shares[token], between=(0, 100), unit="%")
 
 # %% [markdown]
-# ## 5. Every map of one picture
-#
-# While a picture is drawn, every word has a map in each layer, head and sampling step. `adb.record`
-# keeps them all.
-#
-# **Predict.** In which step will the map of "hat" be sharper, the first or the last?
+# **Predict.** All maps of one picture: in which step will that of "hat" be sharper, the first or
+# the last?
 
 # %%
 recording = adb.record(base, prompt, seed=0)
@@ -316,48 +265,25 @@ explorer.view
 # The same by code:
 
 # %%
-explorer.word.value = "hat"
-print("maps:", sum(m.shape[0] * m.shape[1] * m.shape[-1] for m in recording.layers.values()))
-places = []
+explorer.word.value, heats = "hat", {}
 for step in (1, 8, recording.steps):
     explorer.step.value = step
-    print(f"step {step}: {explorer.text}")
-    places.append(explorer.heat)
+    heats[f"'hat', step {step}"] = heat = explorer.heat
+    adb.teaching.fact(f"step {step}: largest / mean", heat.max() / heat.mean(), between=(1, 256))
 explorer.step.value = 0
-peaks = [np.array(np.unravel_index(m.argmax(), m.shape)) for m in places]
-print(
-    "the peak at step 1 is within two cells of the last one:",
-    bool(np.abs(peaks[0] - peaks[-1]).max() <= 2),
-)
-print(
-    "largest over mean, sharper at the last step than at step 1:",
-    bool(places[-1].max() / places[-1].mean() > 1.1 * places[0].max() / places[0].mean()),
-)
-adb.teaching.show(
-    adb.plots.attention_grid(
-        [[recording.image] * 3],
-        [places],
-        column_labels=["'hat', step 1", "step 8", f"step {recording.steps}"],
-        alt="The map of the word hat at the first, the eighth and the last sampling step, over "
-        "the finished picture.",
-    )
-)
+alt = "The map of 'hat' at the first, the eighth and the last step, over the finished picture."
+told = dict(column_labels=list(heats), alt=alt)
+adb.teaching.show(adb.plots.attention_grid([[recording.image] * 3], [list(heats.values())], **told))
 
 # %% [markdown]
-# **Explain.** In step 1 there is nothing but noise to look at, and the map of "hat" is wide. Its
-# peak is already near the place where the hat will be: where things go is decided very early. The
-# largest probability is higher at step 8 than at the first and the last step; in the end the map is
-# dimmer, and sharper for it.
+# {{STEPS}}
+# {{STEPS}} old: wide at step 1, its peak near the hat's place already; dimmer, sharper at the end
 #
-# Layers and heads differ as well: choose some in the explorer. Averages over all of them are easier
-# to look at, and hide this.
+# Layers and heads differ too: choose some in the explorer.
 #
 # ## 6. Is the hat on the cat?
 #
-# A map that looks right proves little. We have twelve pictures with masks, so we can count. Each is
-# noised to three levels ($t$ = 200, 350, 500) and looked at once, with its caption; maps are
-# averaged over heads and the layers of 16 x 16. Two scores (the core's functions, in
-# `adb_core.metrics`):
+# A map that looks right proves little. With twelve masked pictures we can count:
 #
 # - **pointing game** (Zhang et al. 2016, [arXiv 1608.00507](https://arxiv.org/abs/1608.00507)): is
 #   the map's largest cell on the thing?
@@ -368,76 +294,41 @@ adb.teaching.show(
 # "hat" and "beach" do?
 
 # %%
-asked = ("cat", "hat", "beach")
-latents = to_latents([d.image for d in drawn])
-maps = adb.metrics.noised_maps(base, states, latents, [words[w] for w in asked])
-print("maps:", maps.shape, "= pictures, noise levels, words, y, x")
 element = {"cat": "subject", "hat": "accessory", "beach": "background"}
-for number, word in enumerate(asked):
-    truth = [
-        adb.metrics.cells_on(adb.metrics.mask_cells(d.masks[element[word]], (16, 16)))
-        for d in drawn
-    ]
-    hits = [
-        adb.metrics.pointing_hit(m, on)
-        for by_time, on in zip(maps[:, :, number], truth)
-        for m in by_time
-    ]
-    unions = [
-        adb.metrics.iou(m, on) for by_time, on in zip(maps[:, :, number], truth) for m in by_time
-    ]
-    grade = (
-        "more than 9 in 10"
-        if np.mean(hits) > 0.9
-        else "more than half"
-        if np.mean(hits) > 0.5
-        else "less than half"
-    )
-    print(
-        f"{word:<6} pointing: {grade} hits (chance {100 * np.mean(truth):.0f} %), IoU about "
-        f"{np.mean(unions):.1f}"
-    )
+states = adb.base.TextStates(text)  # what the core calls them
+maps = adb.metrics.noised_maps(base, states, latents, [words[w] for w in element])
+
+
+def cells(pictures, name):
+    """Which cells of a map are on a thing, (pictures, y, x)."""
+    shares = [adb.metrics.mask_cells(p.masks[name], (side, side)) for p in pictures]
+    return np.stack([adb.metrics.cells_on(s) for s in shares])
+
+
+def mean_of(metric, heats, truth):
+    """A metric's mean over pictures and noise levels; heats (pictures, levels, y, x)."""
+    return np.mean([metric(m, on) for by_time, on in zip(heats, truth) for m in by_time])
+
 
 # %%
+for number, (word, name) in enumerate(element.items()):
+    truth, heats = cells(drawn, name), maps[:, :, number]
+    hits = 100 * mean_of(adb.metrics.pointing_hit, heats, truth)
+    union = mean_of(adb.metrics.iou, heats, truth)
+    adb.teaching.fact(f"{word}: pointing", hits, between=(0, 100), unit="%")
+    adb.teaching.fact(f"{word}: pointing by chance", 100 * truth.mean(), between=(0, 100), unit="%")
+    adb.teaching.fact(f"{word}: IoU", union, between=(0, 1))
+alt = "Maps of cat, hat and beach in three pictures, noised to t = 350."
+told = dict(column_labels=[f"'{w}'" for w in element], alt=alt)
 adb.teaching.show(
-    adb.plots.attention_grid(
-        [[d.image] * 3 for d in drawn[:3]],
-        [list(maps[k, 1]) for k in range(3)],
-        row_labels=[f"picture {k}" for k in range(3)],
-        column_labels=[f"'{w}'" for w in asked],
-        alt="Maps of cat, hat and beach in three pictures, noised to t = 350: on the cat, on the "
-        "hat, around them.",
-    )
-)
-
-
-def row_of_peak(m):
-    return np.unravel_index(m.argmax(), m.shape)[0]
-
-
-pairs = [
-    (m[0], m[1]) for by_time in maps for m in by_time
-]  # (cat's, hat's) for each picture and level
-print(
-    "the hat's peak lies higher than the cat's:",
-    sum(row_of_peak(h) < row_of_peak(c) for c, h in pairs),
-    "of",
-    len(pairs),
-)
-print(
-    "overlap of the two maps (1: the same map), about",
-    round(float(np.mean([adb.metrics.overlap(c, h) for c, h in pairs])), 1),
+    adb.plots.attention_grid([[d.image] * 3 for d in drawn[:3]], list(maps[:3, 1]), **told)
 )
 
 # %% [markdown]
-# **Explain.** Nobody told the model where things are: no mask was used in its training. Still "cat"
-# and "hat" point at the right cells nearly always, and the hat's peak lies above the cat's. "Beach"
-# hits because the beach is almost everywhere, so the hit is worth little; and its IoU is poor,
-# since a few bright cells stand for a whole beach. Look at the chance level before you are
-# impressed.
+# {{POINTING}}
+# {{POINTING}} old: cat and hat nearly always hit, beach by its size, with a poor IoU
 #
-# The two maps overlap by about a half all the same, though the pictures hardly show it: faint
-# attention is spread widely, and adds up. "Where a word looks" is a tendency, not an outline.
+# Look at chance before you are impressed. No mask was used in training.
 #
 # ## 7. What attention maps do not tell
 #
@@ -445,83 +336,40 @@ print(
 # "hat" peak? And if the caption says "dog" and "moon" while the picture shows a cat on the beach?
 
 # %%
-from dataclasses import replace
-
 bare = [world.render(replace(scene, accessory=None), seed=k) for k, scene in enumerate(scenes)]
 hatless = to_latents([b.image for b in bare])
-no_hat = adb.metrics.noised_maps(base, states, hatless, [words["hat"]])[:, :, 0]  # (12, 3, 16, 16)
-cats = [adb.metrics.cells_on(adb.metrics.mask_cells(b.masks["subject"], (16, 16))) for b in bare]
-top = [
-    np.arange(16)[:, None] < np.where(on.any(1))[0][0] + 4 for on in cats
-]  # rows down to the fourth of the cat
-print(
-    "no hat there: 'hat' peaks on the cat's head:",
-    sum(
-        bool((on & high).flat[m.argmax()])
-        for by_time, on, high in zip(no_hat, cats, top)
-        for m in by_time
-    ),
-    "of",
-    no_hat.shape[0] * no_hat.shape[1],
-)
-print(
-    "its largest probability without a hat over that with one, about",
-    round(float(no_hat.max((2, 3)).mean() / maps[:, :, 1].max((2, 3)).mean()), 1),
-)
+no_hat = adb.metrics.noised_maps(base, states, hatless, [words["hat"]])[:, :, 0]
+head = cells(bare, "subject")
+tops = head.any(2).argmax(1)  # the first row of each cat
+for on, first in zip(head, tops):
+    on[first + 4 :] = False  # the head: its upper four rows
+hits = 100 * mean_of(adb.metrics.pointing_hit, no_hat, head)
+adb.teaching.fact("no hat: 'hat' peaks on the head", hits, between=(0, 100), unit="%")
+weaker = no_hat.max((2, 3)).mean() / maps[:, :, 1].max((2, 3)).mean()
+adb.teaching.fact("its largest attention / that with a hat", weaker, between=(0, 99))
 
+# %%
 false = "a photo of a red dog wearing a crown on the moon"
 found = dict(adb.generation.prompt_words(base.tokenizer, false))
-states = adb.base.TextStates(encode_text(false))
-lies = adb.metrics.noised_maps(base, states, latents, [found["dog"], found["moon"]])
-truth = [adb.metrics.cells_on(adb.metrics.mask_cells(d.masks["subject"], (16, 16))) for d in drawn]
-print(
-    "'dog' peaks on the cat:",
-    sum(
-        adb.metrics.pointing_hit(m, on)
-        for by_time, on in zip(lies[:, :, 0], truth)
-        for m in by_time
-    ),
-    "of",
-    maps.shape[0] * maps.shape[1],
-)
-print(
-    "'moon' takes more attention than 'beach' did:",
-    bool(lies[:, :, 1].mean() > 1.5 * maps[:, :, 2].mean()),
-)
-adb.teaching.show(
-    adb.plots.attention_grid(
-        [[drawn[0].image, bare[0].image, drawn[0].image, drawn[0].image]],
-        [[maps[0, 1, 1], no_hat[0, 1], lies[0, 1, 0], lies[0, 1, 1]]],
-        column_labels=[
-            "'hat', hat there",
-            "'hat', no hat",
-            "'dog', a cat there",
-            "'moon', a beach there",
-        ],
-        alt="Four maps: hat on the hat, hat on the head of a cat without a hat, dog on the cat, "
-        "moon in the background.",
-    )
-)
+lie = adb.base.TextStates(encode_text(false))
+lies = adb.metrics.noised_maps(base, lie, latents, [found["dog"], found["moon"]])
+hits = 100 * mean_of(adb.metrics.pointing_hit, lies[:, :, 0], cells(drawn, "subject"))
+adb.teaching.fact("'dog' peaks on the cat", hits, between=(0, 100), unit="%")
+more = lies[:, :, 1].mean() / maps[:, :, 2].mean()
+adb.teaching.fact("attention of 'moon' / that of 'beach'", more, between=(0, 99))
+pictures = [drawn[0].image, bare[0].image, drawn[0].image, drawn[0].image]
+heats = [maps[0, 1, 1], no_hat[0, 1], lies[0, 1, 0], lies[0, 1, 1]]
+labels = ["'hat', hat there", "'hat', no hat", "'dog', a cat there", "'moon', a beach there"]
+told = dict(column_labels=labels, alt="Maps of words that the picture shows, and that it does not.")
+adb.teaching.show(adb.plots.attention_grid([pictures], [heats], **told))
 
 # %% [markdown]
-# **Explain.** A map says where the model *would put* what the word says, and whether it is already
-# there is another question. "Hat" points at a bare head, if less strongly than at a hat; "dog" sits
-# on the cat; and "moon" takes *more* attention than the "beach" that is really there. That is right
-# for a model that draws: its task is to make the picture fit the caption. But a good map is no
-# proof that the thing is in the picture, nor that it looks right.
+# {{LIES}}
+# {{LIES}} old: "hat" points at a bare head, weaker; "dog" sits on the cat; "moon" takes more
 #
-# Three more reasons for care:
-#
-# - Attention is only the weight. What arrives in the picture is weight times value, through seven
-#   layers and everything between them. A bright map may carry a small change.
-# - These maps are clean because the tiny model's text tower was trained to keep word states local
-#   (see its [model card](../data/tiny-sd/README.md)). In models with an ordinary CLIP, the state of
-#   a word carries more of the words before it, and maps are more mixed.
-# - A mean over heads and layers hides that they disagree.
-#
-# Why look at all? Because for a new word the question *is* where the model would put it. In the
-# next notebooks `[V]` will look at everything, or at nothing, and its map shows it before any
-# picture does.
+# **Explain.** A map says where the model *would put* what the word says; it is no proof of a good
+# picture. And attention is only the weight: what arrives is weight times value. Why look at all?
+# Because for a new word the question *is* where the model would put it.
 #
 # ## Exercises
 #
@@ -546,36 +394,33 @@ def attention_probabilities(q, k):
 adb.teaching.check("02.1", attention_probabilities)
 
 # %% [markdown]
-# ### Exercise 2 (medium, 8 minutes): the pointing game
+# ### Exercise 2 (medium, 8 minutes): intersection over union
 #
-# `word_map` is an array (n, n), `mask` a bool array of the whole picture, (n s, n s): each cell of
-# the map covers a square of s x s pixels. Return True if the map's largest cell covers at least a
-# quarter of pixels that are in the mask.
+# `word_map` is an array (n, n), `on` a bool array (n, n) of the cells that are on the thing. Return
+# the IoU of section 6: the cells above the map's mean plus its standard deviation (`np.std`),
+# against `on`.
 
 
 # %% tags=["stub"] exercise="02.2"
-def points_at(word_map, mask):
+def map_iou(word_map, on):
     return ...
 
 
 # %% tags=["solution"] exercise="02.2"
-def points_at(word_map, mask):
-    n = len(word_map)
-    s = len(mask) // n
-    y, x = np.unravel_index(word_map.argmax(), word_map.shape)
-    return bool(mask[y * s : (y + 1) * s, x * s : (x + 1) * s].mean() >= 0.25)
+def map_iou(word_map, on):
+    bright = word_map > word_map.mean() + word_map.std()
+    return (bright & on).sum() / (bright | on).sum()
 
 
 # %% tags=["check"] exercise="02.2"
-adb.teaching.check("02.2", points_at)
+adb.teaching.check("02.2", map_iou)
 
 # %% [markdown]
 # ### Exercise 3 (medium, 10 minutes): one map from many
 #
 # `layers` is a list of arrays (heads, n, n), the maps of one word in each layer; both numbers
-# differ from layer to layer. Return one map of the largest size: first the mean over the heads of a
-# layer, then enlarge it by repeating cells, then the mean over layers. (The core enlarges
-# bilinearly; repeating is simpler. Sizes divide each other.)
+# differ from layer to layer, and sizes divide each other. Return one map of the largest size: the
+# mean over the heads of a layer, then enlarged by repeating cells, then the mean over layers.
 
 
 # %% tags=["stub"] exercise="02.3"
@@ -598,17 +443,45 @@ def mean_map(layers):
 adb.teaching.check("02.3", mean_map)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 25 minutes): a map without the row of probabilities
+#
+# Fused kernels see the keys in blocks and never hold a row of $P$. Do the same: `q` (pixels, d) is
+# an array, `blocks` yields arrays (some tokens, d), once; tokens are numbered on through all
+# blocks. Return the map of the token `position`, (pixels,). Keep for each pixel the largest score
+# so far and a sum of exponentials, rescaled when a larger score comes: scores may be in the
+# thousands.
+
+
+# %% tags=["stub"] exercise="02.4"
+def streamed_map(q, blocks, position):
+    return ...
+
+
+# %% tags=["solution"] exercise="02.4"
+def streamed_map(q, blocks, position):
+    top, total, seen = np.full(len(q), -np.inf), np.zeros(len(q)), 0
+    for block in blocks:
+        scores = q @ block.T / q.shape[1] ** 0.5  # (pixels, tokens of this block)
+        if seen <= position < seen + len(block):
+            own = scores[:, position - seen]
+        higher = np.maximum(top, scores.max(1))
+        total = total * np.exp(top - higher) + np.exp(scores - higher[:, None]).sum(1)
+        top, seen = higher, seen + len(block)
+    return np.exp(own - top) / total
+
+
+# %% tags=["check"] exercise="02.4"
+adb.teaching.check("02.4", streamed_map)
+
+# %% [markdown]
 # ## Summary
 #
-# - Cross-attention is $\mathrm{softmax}(QK^\top/\sqrt d)\,V$; a word's map is a column of the
-#   probabilities.
-# - The columns can be read by an explicit softmax, or exactly from a fused kernel by one-hot
-#   channels: $P[V,S]=[PV,PS]$.
-# - Against known masks, the maps of "cat" and "hat" hit; the map of "beach" shows why chance must
-#   stand beside every score.
-# - A map tells where a word would act. It does not tell whether the thing is there.
+# - A word's map is a column of the probabilities $P$; $P[V,S]=[PV,PS]$ reads it from a fused
+#   kernel.
+# - A number about attention needs its condition, and a score its chance level, beside it.
+# - A map tells where a word would act, not whether the thing is there.
 #
 # **Read next:** Hertz et al. 2022, *Prompt-to-Prompt*,
 # [arXiv 2208.01626](https://arxiv.org/abs/2208.01626); and figure 2 of the AttnDreamBooth
-# [paper](https://arxiv.org/abs/2406.05000), which these maps lead to. **Next notebook:**
+# [paper](https://arxiv.org/abs/2406.05000). **Next notebook:**
 # [03 Textual Inversion and how it fails](03_textual_inversion_and_how_it_fails.ipynb).

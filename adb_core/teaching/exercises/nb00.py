@@ -27,3 +27,29 @@ def check_2(identity_scores) -> str | None:
     mean = references.mean(0)
     wanted = vectors @ mean / np.linalg.norm(vectors, axis=1) / np.linalg.norm(mean)
     return differs(identity_scores(vectors, references), wanted, "the list of cosines")
+
+
+def check_3(threshold) -> str | None:
+    rng = np.random.default_rng(1)
+    # many strangers and few photos, so that counts of mistakes and shares of them disagree
+    same, different = rng.normal(0.55, 0.15, 6), rng.normal(0.3, 0.2, 60)
+    candidates = np.sort(np.concatenate([same, different]))
+    missed = (same < candidates[:, None]).sum(1)
+    mistaken = (different >= candidates[:, None]).sum(1)
+    wanted = candidates[np.argmin(missed / 6 + mistaken / 60)]
+    got = threshold(same.copy(), different.copy())
+    if np.ndim(got) == 0 and got is not ... and got is not None:
+        if got == candidates[np.argmin(missed + mistaken)]:
+            return "it counts mistakes: there are ten times as many strangers, so compare shares"
+        if got == candidates[np.argmax(missed / 6 + mistaken / 60)]:
+            return "that is the worst of them all"
+        if not np.any(candidates == got):
+            return f"it gave {got}, which is none of the given cosines"
+    wrong = differs(got, wanted, "the threshold", 1e-12)
+    if wrong is None:
+        same, different = np.array([0.6, 0.9]), np.array([0.1, 0.7, 0.2])
+        wrong = differs(threshold(same, different), 0.6, "where cosines overlap, it", 1e-12)
+    if wrong is None:
+        tied = threshold(np.array([0.4, 0.8]), np.array([0.3, 0.5]))  # 0.4 is as good as 0.8
+        wrong = differs(tied, 0.4, "of 0.4 and 0.8, which are equally good, it", 1e-12)
+    return wrong

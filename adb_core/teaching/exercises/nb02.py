@@ -35,32 +35,30 @@ def check_1(attention_probabilities) -> str | None:
     return differs(got, scaled.softmax(-1), "the array of probabilities")
 
 
-def check_2(points_at) -> str | None:
-    word_map, mask = np.zeros((4, 4)), np.zeros((12, 12), dtype=bool)
-    word_map[1, 2] = 1.0
-    mask[3:6, 6:9] = True
-    got = points_at(word_map, mask)
-    if not isinstance(got, bool | np.bool_):
-        return f"it should return True or False, and gave {type(got).__name__}"
-    if not got:
-        if points_at(word_map, mask.T):
-            return (
-                "rows and columns have changed places: the first index of an array is y, from the "
-                "top"
-            )
-        return "it misses a mask that fills the largest cell"
-    if points_at(word_map, ~mask):
-        return "it should be False where the largest cell is outside of the mask"
-    few, enough = np.zeros_like(mask), np.zeros_like(mask)
-    few[3, 6:8] = True  # 2 of 9 pixels
-    enough[3, 6:9] = True  # 3 of 9
-    if points_at(word_map, few):
-        return "2 of a cell's 9 pixels are less than a quarter: that is no hit"
-    if not points_at(word_map, enough):
-        return "3 of a cell's 9 pixels are more than a quarter: that is a hit"
-    exact = np.zeros((8, 8), dtype=bool)
-    exact[2, 4] = True  # 1 of 4
-    return None if points_at(word_map, exact) else "exactly a quarter counts as a hit"
+def check_2(map_iou) -> str | None:
+    rng = np.random.default_rng(1)
+    word_map, on = rng.random((6, 6)) ** 3, np.zeros((6, 6), dtype=bool)
+    on[1:4, 2:5] = True
+    word_map[on] += 0.4
+
+    def union(bright):
+        return (bright & on).sum() / (bright | on).sum()
+
+    bright = word_map > word_map.mean() + word_map.std()
+    got = map_iou(word_map.copy(), on.copy())
+    if np.ndim(got) != 0:
+        return "it should return one number"
+    for mistake, said in (
+        (union(word_map > word_map.mean()), "the standard deviation is missing in the threshold"),
+        (union(word_map > word_map.std()), "the mean is missing in the threshold"),
+        ((bright & on).sum(), "that is the intersection: divide it by the union"),
+        ((bright & on).sum() / on.sum(), "it divides by the thing's cells: divide by the union"),
+        ((bright & on).sum() / bright.sum(), "it divides by the bright cells: divide by the union"),
+        ((bright & on).sum() / (bright.sum() + on.sum()), "the union counts shared cells once"),
+    ):
+        if got is not ... and got is not None and _same(got, mistake):
+            return said
+    return differs(got, union(bright), "the IoU")
 
 
 def check_3(mean_map) -> str | None:
@@ -82,3 +80,34 @@ def check_3(mean_map) -> str | None:
     if _same(got, np.mean([np.tile(m.mean(0), (8 // m.shape[-1],) * 2) for m in layers], axis=0)):
         return "the small maps are tiled side by side: each cell should be repeated in its place"
     return differs(got, np.mean(each, axis=0), "the map")
+
+
+def check_4(streamed_map) -> str | None:
+    rng = np.random.default_rng(3)
+    keys, cuts = rng.normal(size=(9, 4)), (0, 3, 4, 9)
+
+    def blocks():
+        yield from (keys[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+
+    def probabilities(scores):
+        exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+        return exponentials / exponentials.sum(-1, keepdims=True)
+
+    for scale in (1.0, 3000.0):
+        q = scale * rng.normal(size=(5, 4))
+        scores = q @ keys.T / 2  # (pixels, tokens)
+        for position in (0, 3, 7):
+            got = streamed_map(q.copy(), blocks(), position)
+            wanted = probabilities(scores)[:, position]
+            if differs(got, wanted) is None:
+                continue
+            if isinstance(got, np.ndarray) and not np.isfinite(got).all():
+                return "it gave no finite number for large scores: take the largest out first"
+            if _same(got, probabilities(2 * scores)[:, position]):
+                return "the scores are not divided by the square root of d"
+            start = max(cut for cut in cuts if cut <= position)
+            own = scores[:, start : cuts[cuts.index(start) + 1]]
+            if _same(got, probabilities(own)[:, position - start]):
+                return "every block is normalized alone: the sum runs over all blocks"
+            return differs(got, wanted, f"the map of token {position}")
+    return None
