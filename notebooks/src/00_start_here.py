@@ -96,8 +96,8 @@ adb.teaching.show(adb.plots.image_grid([concept.images], alt=alt))
 print("word:", concept.placeholder, "| category:", concept.category)
 
 # %% [markdown]
-# **Predict.** The base model is asked for "a photo of a cat" four times, and then for all that words
-# can say about Pico. Will the second row be Pico?
+# **Predict.** The base model is asked for "a photo of a cat" four times, and then for all that
+# words can say about Pico. Will the second row be Pico?
 
 # %%
 photos = judge.identity(concept.squares(base.side))
