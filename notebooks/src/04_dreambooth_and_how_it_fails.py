@@ -179,6 +179,8 @@ for k, (name, images) in enumerate(drawn.items()):
     right.plot(range(6), [found(images, n) for n in range(6)], **look)
 adb.plots.legend(left)
 adb.teaching.show(figure)
+
+# %%
 for name, images in drawn.items():
     many = 100 * np.mean([found(images, n) for n in (2, 3, 4, 5)])
     low, high = (55, 90) if name == "DreamBooth" else (85, 100)
