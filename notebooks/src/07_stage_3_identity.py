@@ -198,7 +198,7 @@ adb.teaching.show(adb.plots.image_rows(rows, doubled, alt, size=1.15))
 
 # %% [markdown]
 # **Explain.** More Pico: the star is clearer, the judge is content. And less of the rest: the first
-# picture has acquired the photos' kitchen, the drum is gone, so is the plant. A long step walks past
+# picture has acquired the photos' kitchen, drum and plant are gone. A long step walks past
 # the point where the photos are drawn well, to where only the photos are drawn.
 #
 # ## 5. Without stages 1 and 2
