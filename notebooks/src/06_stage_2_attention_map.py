@@ -122,8 +122,8 @@ columns = [f"photo {k}" for k in (1, 2, 4)]
 alt = "After stage 1: maps of [V] and of cat over three photos of Pico."
 told = dict(row_labels=["[V]", "cat"], column_labels=columns, alt=alt)
 adb.teaching.show(adb.plots.attention_grid([photos] * 2, rows_of(before), **told))
-adb.teaching.fact("mean attention of [V] / 'cat'", ratio(before), between=(0, 99))
-adb.teaching.fact("largest attention of [V] / 'cat'", peak(before), between=(0, 99))
+adb.teaching.fact("mean attention of [V] / 'cat'", ratio(before), between=(0.5, 1.1))
+adb.teaching.fact("largest attention of [V] / 'cat'", peak(before), between=(0.7, 1.7))
 
 # %% [markdown]
 # ## 4. The loss of stage 2
@@ -161,7 +161,7 @@ statistics = [adb.stack_statistics(capture.maps(k)) for k in (0, 1)]
 weights = second.lambda_mu, second.lambda_sigma
 core = adb.regularizer.regularizer(*statistics, *weights).total
 print("the regulariser by hand equals the core's:", torch.allclose(by_hand, core))
-adb.teaching.fact("the regulariser / the diffusion loss", core / diffusion, between=(0, 99))
+adb.teaching.fact("the regulariser / the diffusion loss", core / diffusion, between=(0, 0.1))
 
 # %% [markdown]
 # **Explain.** The maps come out of a softmax, and a softmax can be differentiated. So a sentence
@@ -208,15 +208,20 @@ alt = "Maps of [V] and of cat over three photos of Pico, before and after stage 
 told = dict(row_labels=labels, column_labels=columns, alt=alt)
 adb.teaching.show(adb.plots.attention_grid([photos] * 4, rows_of(before) + rows_of(after), **told))
 for what, maps in (("before", before), ("after", after)):
-    adb.teaching.fact(f"mean attention of [V] / 'cat', {what}", ratio(maps), between=(0, 99))
-    adb.teaching.fact(f"largest attention of [V] / 'cat', {what}", peak(maps), between=(0, 99))
+    band = (0.5, 1.1) if what == "before" else (0.85, 1.15)
+    adb.teaching.fact(f"mean attention of [V] / 'cat', {what}", ratio(maps), between=band)
+    adb.teaching.fact(f"largest attention of [V] / 'cat', {what}", peak(maps), between=(0.7, 1.7))
 for who, word in (("v", "[V]"), ("category", "'cat'")):
     change = after[who].mean() / before[who].mean()
-    adb.teaching.fact(f"mean attention of {word}, after / before", change, between=(0, 99))
+    band = (1.05, 1.8) if who == "v" else (0.8, 1.25)
+    adb.teaching.fact(f"mean attention of {word}, after / before", change, between=band)
 
 # %% [markdown]
-# {{MAPS}}
-# {{MAPS}} old: peak of [V] from over 2 to 1.5 times that of "cat", which came up to meet it
+# **Explain.** Before, [V] was looked at less than "cat", and mostly from the tail. After sixty
+# steps the two get the same attention to within a few per cent. [V] has come up, "cat" has hardly
+# moved. Where they look stays a little different: "cat" prefers the ears and the feet, [V] the tail
+# and the flank, where Pico's colors are. Two numbers of a map were asked for, and two numbers
+# agree.
 #
 # Each record of training carries the mean and the variance of both maps:
 
@@ -224,8 +229,8 @@ for who, word in (("v", "[V]"), ("category", "'cat'")):
 adb.teaching.show(adb.plots.training_curves(history))
 
 # %% [markdown]
-# {{CURVES}}
-# {{CURVES}} old: stage 1: [V] climbs above "cat"; stage 2: together in 20 steps, loss falls on
+# **Explain.** In stage 1 the line of [V] climbs from below; in stage 2 the two lines come together
+# within some twenty steps and stay there, while the diffusion loss goes on falling.
 #
 # And in a picture that is being made, from the same noise, by the model before and after:
 
@@ -244,11 +249,11 @@ adb.teaching.show(
 shares = {name: adb.attention_shares(model, prompt) for name, model in stages.items()}
 adb.teaching.show(adb.plots.attention_stack(shares, v=concept.placeholder, category="cat"))
 for name, share in shares.items():
-    adb.teaching.fact(f"share of [V] {name}", 100 * share[words[0]], between=(0, 100), unit="%")
+    adb.teaching.fact(f"share of [V] {name}", 100 * share[words[0]], between=(0.2, 3), unit="%")
 
 # %% [markdown]
-# {{PICTURE}}
-# {{PICTURE}} old: peak of [V] down, "cat" up, "hat" and "beach" looked at where they were
+# **Explain.** What holds for the photos holds here: "hat" and "beach" are looked at where they
+# were, as strongly as before, and [V] is paid by the start token.
 #
 # ## 7. Break it: hold one side, or drop the regulariser
 #
@@ -269,12 +274,15 @@ for name, changes in variants.items():
     ends[name] = adb.metrics.photo_maps(adb.Result(other), concept)
 for name, maps in ends.items():
     change = maps["category"].mean() / before["category"].mean()
-    adb.teaching.fact(f"{name}: attention of 'cat', after / before", change, between=(0, 99))
-    adb.teaching.fact(f"{name}: attention of [V] / 'cat'", ratio(maps), between=(0, 99))
+    low, high = (0.3, 0.8) if name == "no regulariser" else (0.85, 1.15)
+    adb.teaching.fact(f"{name}: attention of 'cat', after / before", change, between=(0.8, 1.8))
+    adb.teaching.fact(f"{name}: attention of [V] / 'cat'", ratio(maps), between=(low, high))
 
 # %% [markdown]
-# {{SIDES}}
-# {{SIDES}} old: (new section, nothing was claimed)
+# **Explain.** With the regulariser on both sides "cat" stays nearly as it was. Held as a target, it
+# drifts more: its map is still changed by the weights that move, and nobody corrects it. Without
+# the regulariser "cat" takes over, and [V] falls to half of its attention: the U-Net finds it
+# easier to draw Pico at the word that it knows.
 #
 # ## 8. What if stage 2 is skipped?
 #
@@ -290,14 +298,16 @@ for name, plan in (("all stages", "attndreambooth"), ("without stage 2", "withou
     model = adb.teaching.trained(base, concept, plan)
     drawn[name] = adb.generate(model, prompts, [0, 1]).images
     maps = adb.metrics.photo_maps(model, concept)
-    adb.teaching.fact(f"{name}: attention of [V] / 'cat'", ratio(maps), between=(0, 99))
+    adb.teaching.fact(f"{name}: attention of [V] / 'cat'", ratio(maps), between=(0.6, 1.3))
 labels = [p.replace("{}", "[V] cat") for p in prompts for _ in (0, 1)]
 alt = "Three prompts, two seeds each, after all stages and without stage 2."
 adb.teaching.show(adb.plots.image_rows(drawn, labels, alt))
 
 # %% [markdown]
-# {{SKIPPED}}
-# {{SKIPPED}} old: here it can, but for a leaked kitchen; paper's ablation needs the stage; see 09
+# **Explain.** Here it can: the same balance, to within a fifth, and pictures that differ little.
+# Stage 3 has the same regulariser and moves the cross-attention too. The paper's ablation on Stable
+# Diffusion (section 4) finds the stage needed; there, a separate stage spares the slow third one
+# the work of repairing maps.
 #
 # ## 9. Watch the map form
 #
@@ -422,8 +432,9 @@ adb.teaching.check("06.4", stage_2)
 #
 # - Stage 2 moves every parameter of every cross-attention layer, and, bit for bit, nothing else.
 # - Its loss is the diffusion loss plus the squared differences of two numbers of two maps.
-# {{SUMMARY}}
-# {{SUMMARY}} old: - together within a few steps; skipping costs next to nothing on the tiny model
+# - Within a few steps [V] gets as much attention as its category; without the regulariser it gets
+#   half.
+# - Where the stage is skipped, stage 3 makes up for it on this small model.
 #
 # **Read next:** section 3.2 of the [paper](https://arxiv.org/abs/2406.05000), and Hertz et al.,
 # [Prompt-to-Prompt](https://arxiv.org/abs/2208.01626), on what cross-attention maps decide in a
