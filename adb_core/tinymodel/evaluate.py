@@ -75,7 +75,7 @@ def evaluate(
     drawn, maps = render_maps(models, pointed, seed)
     rows += more + measure_pointing(pointed, drawn, maps) + measure_speed(models, counts.speed_runs)
     if out is not None:
-        generated_sheet(Path(out) / "evaluation-generated.png", made, asked)
+        generated_sheet(Path(out) / "evaluation-generated.png", made, asked, count=64)
         maps_sheet(Path(out) / "evaluation-maps.png", pointed, drawn, maps)
     return {
         "rows": [{**asdict(row), "passed": row.passed} for row in rows],
