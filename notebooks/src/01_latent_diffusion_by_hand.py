@@ -342,7 +342,7 @@ miss = {  # squared error on the cat at the five levels
 for k in (0, 4):
     gain = miss["without"][k] / miss["with"][k]
     name = f"error on the cat without the caption, times that with it, t = {times[k]}"
-    adb.teaching.fact(name, gain, between=(0.5, 99))
+    adb.teaching.fact(name, gain, between=(0.9, 1.2) if k == 0 else (1.03, 3))
 
 # %% [markdown]
 # **Explain.** With little noise the picture itself says what it shows. With much noise the caption
@@ -417,14 +417,13 @@ adb.teaching.show(
     )
 )
 hard = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen}
-adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], between=(0.5, 9))
+adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], between=(1.1, 3))
 
 # %% [markdown]
-# **Explain.** Louder is not surer: a larger $s$ says the caption louder, and pays with harder edges
-# and contrasts; look at the faces at 12. There the judge no longer sees the hats, though you may:
-# it is a network too, and strong contrasts can mislead it, a first reason to measure more than one
-# thing (notebook 09). Three pictures prove little: the core's default, 3, was chosen on many
-# prompts. Stable Diffusion is usually sampled with 7.5.
+# **Explain.** Louder is not surer. At 1 one of the cats hides behind a box that nobody asked for; at
+# 12 edges are half as hard again, the sky has stripes and the faces suffer. Three pictures prove
+# little: the core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled
+# with 7.5.
 #
 # ## 8. The sampling loop
 #
@@ -545,7 +544,7 @@ adb.teaching.fact("distance of DDIM, times DPM-Solver++'s", nearer, between=(1, 
 # practice a U-Net makes mistakes, and fresh noise lets later steps mend them. The bundled model is
 # drawn with DPM-Solver++'s variant of this kind (`sde-dpmsolver++` in its scheduler file).
 #
-# **Predict.** The same prompts, U-Net, starts and number of steps. Which look cleaner?
+# **Predict.** The same prompts, U-Net, starts and number of steps. Will you see a difference?
 
 # %%
 listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
@@ -565,7 +564,7 @@ adb.teaching.show(
 for name, images in lots.items():
     hits = adb.metrics.attribute_hits(judge.read(images), [entry["asks"] for entry in listed])
     found = 100 * np.mean([hit for each in hits.values() for hit in each])
-    adb.teaching.fact(f"{name}: of what was asked for", found, between=(50, 100), unit="%")
+    adb.teaching.fact(f"{name}: of what was asked for", found, between=(80, 100), unit="%")
 
 # %% [markdown]
 # The same by hand: the generator that drew the start goes on to draw the fresh noise.
@@ -583,9 +582,10 @@ far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Explain.** What was asked for is found about as often. The difference is in the drawing: look
-# for stray lines and torn outlines in the upper row. What a plain sampler has drawn by mistake
-# early stays in the picture; fresh noise paints it over.
+# **Explain.** On twelve pictures there is nothing to choose: as much is found, and both are drawn
+# about as well. The difference is seen on more pictures. With an earlier version of this model and
+# 48 scenes, the judge found the category in 85 % without and 90 % with fresh noise, and the second
+# color in 34 and 58 %. How many pictures it takes to see something is a question for notebook 09.
 #
 # ## Exercises
 #
