@@ -420,8 +420,8 @@ hard = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chose
 adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], between=(1.1, 3))
 
 # %% [markdown]
-# **Explain.** Louder is not surer. At 1 one of the cats hides behind a box that nobody asked for; at
-# 12 edges are half as hard again, the sky has stripes and the faces suffer. Three pictures prove
+# **Explain.** Louder is not surer. At 1 one of the cats hides behind a box that nobody asked for;
+# at 12 edges are half as hard again, the sky has stripes and the faces suffer. Three pictures prove
 # little: the core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled
 # with 7.5.
 #
