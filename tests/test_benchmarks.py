@@ -11,12 +11,9 @@ import pytest
 import torch
 from models import tiny_base
 
-from adb_core.base import load_base
-from adb_core.concept import Concept, bundled_concepts
+from adb_core.concept import Concept
 from adb_core.recipes import recipe, scaled
 from adb_core.system.commands import InputError
-from adb_core.system.fingerprints import fingerprint
-from adb_core.system.paths import data_dir
 
 
 @pytest.fixture
