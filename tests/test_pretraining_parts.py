@@ -73,7 +73,12 @@ def test_damage_is_seen_and_remade(tmp_path, damage):
     path = sorted((tmp_path / "rows").iterdir())[1]
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
-    texts = {"a changed number": bytes(data), "cut short": data[:-5], "empty": b"", "no array": b"?"}
+    texts = {
+        "a changed number": bytes(data),
+        "cut short": data[:-5],
+        "empty": b"",
+        "no array": b"?",
+    }
     path.write_bytes(texts[damage])
     again = Counted()
     found = kept(tmp_path / "rows", again)

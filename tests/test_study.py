@@ -142,6 +142,15 @@ def test_everything_that_a_cell_depends_on_is_in_its_fingerprint(small):
     assert small_bench(more).fingerprint("dreambooth", concept, 0) == first  # of others it is free
 
 
+def test_measuring_on_the_way_changes_no_training(whole, small, tmp_path):
+    """A recipe that is measured once ends where one does that is measured at every moment."""
+    once = small_bench(small_plan(moments=1))
+    cell = Cell("attndreambooth", "pico", 0, tmp_path)
+    found, often = cell.make(once, Concept.bundled("pico")), whole[1][str(cell)]
+    assert len(found["moments"]) == 2 and len(often["moments"]) == 3
+    assert found["moments"][-1] == often["moments"][-1] and found["final"] == often["final"]
+
+
 # ---------------------------------------------------------------- what can happen to it
 
 
