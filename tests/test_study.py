@@ -203,7 +203,12 @@ def test_two_processes_share_a_folder(whole, tmp_path):
     both = [start(tmp_path, 0.2) for _ in range(2)]
     said = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    made = [line.split(": ")[1] for text in said for line in text.splitlines() if "cell " in line]
+    made = [
+        line.split(": ")[1]
+        for text in said
+        for line in text.splitlines()
+        if line.startswith("cell ")
+    ]
     assert sorted(made) == sorted(whole[1])
 
 
