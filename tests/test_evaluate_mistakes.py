@@ -130,9 +130,10 @@ CASES = [
     (damaged_folder, "study.json is damaged: delete it, or choose another --out"),
     (damaged_results, "summary.json is damaged: restore it, or measure anew"),
 ]
+NAMES = [arrange.__name__ for arrange, *_ in CASES]
 
 
-@pytest.mark.parametrize("arrange, says", [(a, says) for a, *says in CASES], ids=lambda x: str(x))
+@pytest.mark.parametrize("arrange, says", [(a, says) for a, *says in CASES], ids=NAMES)
 def test_a_mistake_is_one_line_and_nothing_is_trained(arranged, arrange, says):
     more = arrange(arranged) or RECIPE
     arranged.patch(Cell, "_trained", lambda *_: pytest.fail("trained"))

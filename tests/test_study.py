@@ -142,6 +142,15 @@ def test_everything_that_a_cell_depends_on_is_in_its_fingerprint(small):
     assert small_bench(more).fingerprint("dreambooth", concept, 0) == first  # of others it is free
 
 
+def test_measuring_on_the_way_changes_no_training(whole, small, tmp_path):
+    """A recipe that is measured once ends where one does that is measured at every moment."""
+    once = small_bench(small_plan(moments=1))
+    cell = Cell("attndreambooth", "pico", 0, tmp_path)
+    found, often = cell.make(once, Concept.bundled("pico")), whole[1][str(cell)]
+    assert len(found["moments"]) == 2 and len(often["moments"]) == 3
+    assert found["moments"][-1] == often["moments"][-1] and found["final"] == often["final"]
+
+
 # ---------------------------------------------------------------- what can happen to it
 
 
@@ -194,7 +203,12 @@ def test_two_processes_share_a_folder(whole, tmp_path):
     both = [start(tmp_path, 0.2) for _ in range(2)]
     said = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    made = [line.split(": ")[1] for text in said for line in text.splitlines() if "cell " in line]
+    made = [
+        line.split(": ")[1]
+        for text in said
+        for line in text.splitlines()
+        if line.startswith("cell ")
+    ]
     assert sorted(made) == sorted(whole[1])
 
 
