@@ -119,14 +119,14 @@ for name, means in steady.items():
 
 # %%
 less = steady["walk"]["flicker"] / steady["shared"]["flicker"]
-adb.teaching.fact("flicker of the walk over that of shared frames", less, between=(0.8, 4))
+adb.teaching.fact("flicker of the walk over that of shared frames", less, between=(1.2, 6))
 
 # %% [markdown]
 # **Explain.** *Flicker* is the mean change of a pixel from frame to frame, *leaps* how far the
 # judge thinks the individual jumps, *identity* the cosine to Pico's photos. No number here knows
 # what should move: a frozen picture has no flicker at all. So compare a walk only with the same
 # walk, drawn another way, and look: the shared frames take more from the first one than Pico. They
-# stay on the beach longer than their words say.
+# never leave the beach, whatever their words say.
 #
 # ## 3. Put it there
 #
@@ -173,10 +173,9 @@ adb.teaching.fact("left box, without a pull", unmoved, between=(0.2, 0.7))
 adb.teaching.fact("left box, pulled", found["left"].mean(), between=(0.4, 1))
 
 # %% [markdown]
-# **Explain.** Pico goes where the box is. It has a price: a latent that is pushed off its way is
-# not quite one that the model knows, and in some pictures the beach is gone, or something nobody
-# asked for stands where Pico was. Pushes come before the first steps only, since large things are
-# settled there (notebook 01, section 8).
+# **Explain.** Pico goes where the box is, the whole of him, and the beach stays. It has a price: his
+# marks suffer a little, and in one picture a box that nobody asked for stands where he was. Pushes
+# come before the first steps only, since large things are settled there (notebook 01, section 8).
 #
 # The canvas does the same with sliders. Move the box, let go, and look; with another word at hand
 # ("dog") the row of `[V]` can be mixed with its row as well.
@@ -231,8 +230,9 @@ adb.teaching.show(
 )
 
 # %% [markdown]
-# **Explain.** Good enough for a sticker, not for a poster: a cell of the map is eight pixels wide.
-# The mask comes from the word alone; no network was trained for it.
+# **Explain.** Not good enough for a sticker: the map prefers ears, tail and feet, and his belly is
+# missing. A word's map says where it is looked at, and that is not an outline. The mask comes from
+# the word alone; no network was trained for it.
 #
 # ## 5. Break it
 #
