@@ -173,7 +173,7 @@ adb.teaching.fact("left box, without a pull", unmoved, between=(0.2, 0.7))
 adb.teaching.fact("left box, pulled", found["left"].mean(), between=(0.4, 1))
 
 # %% [markdown]
-# **Explain.** Pico goes where the box is, the whole of him, and the beach stays. It has a price: his
+# **Explain.** Pico goes where the box is, all of him, and the beach stays. It has a price: his
 # marks suffer a little, and in one picture a box that nobody asked for stands where he was. Pushes
 # come before the first steps only, since large things are settled there (notebook 01, section 8).
 #

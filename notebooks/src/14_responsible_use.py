@@ -214,8 +214,8 @@ adb.teaching.show(adb.plots.forest(rows, title, "identity with Pico", reference=
 
 # %% [markdown]
 # **Explain.** What lies right of the dotted line has leaked: the model has learned that *cats* look
-# like Pico. Prior preservation trains on pictures of other cats as well, and holds the category
-# where it was. Of a person this means: their face in pictures that nobody asked to show them.
+# like Pico. Prior preservation trains on pictures of other cats as well, and takes half of it back.
+# Of a person this means: their face in pictures that nobody asked to show them.
 #
 # ## 5. Where a picture comes from
 #
