@@ -128,7 +128,7 @@ def _stage_gib(
         trained = size.cross_attention
     half = tier.name != "cpu"
     state = 4 + (2 if optimizer == "adam8bit" else 8)  # gradient, moments: bytes a weight
-    weights = 4 * size.unet + state * trained
+    weights: float = 4 * size.unet + state * trained
     if stage.train == ("unet",) and not few:
         weights = max(weights / shares, 4 * size.unet)  # whole before and after the stage
     weights += 2 * size.unet if half else 0

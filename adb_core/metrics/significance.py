@@ -138,6 +138,6 @@ def holm_levels(p_values: Sequence[float], alpha: float = ALPHA) -> np.ndarray:
     p = np.asarray(p_values, dtype=float)
     m = len(p)
     before = np.searchsorted(np.sort(p), p, side="left")  # how many are smaller
-    failed = before[holm(p) > alpha]
+    failed = before[holm(p.tolist()) > alpha]
     stop = int(failed.min()) if len(failed) else m
     return 1 - alpha / (m - np.minimum(before, stop))

@@ -312,7 +312,7 @@ adb.teaching.check("12.3", gigabytes)
 #   one of them.
 # - The dozen lines are the same for the tiny model and for Stable Diffusion.
 #
-# **Read next:** section 3 of Ruiz et al. 2023, [arXiv 2208.12242](https://arxiv.org/abs/2208.12242),
-# for what they photographed and how; Kim et al. 2023, BK-SDM,
+# **Read next:** section 3 of Ruiz et al. 2023,
+# [arXiv 2208.12242](https://arxiv.org/abs/2208.12242), for what they photographed and how; Kim et al. 2023, BK-SDM,
 # [arXiv 2305.15798](https://arxiv.org/abs/2305.15798). **Next notebook:**
 # [13 Beyond still images](13_beyond_still_images.ipynb).
