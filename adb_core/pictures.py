@@ -81,7 +81,9 @@ def film(
     if len(sizes) != 1:
         raise ValueError(f"a film needs frames of one size, got {sorted(sizes) or 'none'}")
     wall = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
-    palette = wall.quantize(256, method=Image.Quantize.MEDIANCUT)
+    common = wall.quantize(255, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common, *(255, 255, 255)])  # paper stays white
     same = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     text = PngInfo()
     text.add_itxt("Description", about)

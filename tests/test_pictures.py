@@ -54,6 +54,9 @@ def test_a_film_is_a_png_that_shows_all_frames_for_ever():
         moving.seek(k)
         assert (np.asarray(moving.convert("RGB")) == frame).all()
     assert moving.text["Description"] == "what it shows"
+    noisy = [np.concatenate([noise(40, 40), np.full((4, 40, 3), 255, np.uint8)]) for _ in (0, 1)]
+    with Image.open(io.BytesIO(film(noisy))) as many:
+        assert (np.asarray(many.convert("RGB"))[-4:] == 255).all()  # paper stays white
     with pytest.raises(ValueError, match="none"):
         film([])
     with pytest.raises(ValueError, match="one size"):
