@@ -6,7 +6,7 @@ in memory. All of them keep the weights that are trained in float32, cache the l
 and, where the rows of [V] are fixed, the text states, and use the fused attention kernel.
 
 GiB here are estimates by arithmetic. On a CPU they were held against measurements, from a U-Net of
-14 million parameters to the full size, and lie 1 to 10 % above (``benchmarks/RESULTS.md``); on GPUs
+14 million parameters to the full size, and lie 4 % below to 13 % above (``benchmarks/RESULTS.md``); on GPUs
 nothing was measured. Where one is too low, memory runs out and the run steps down a tier
 (:mod:`adb_core.fallback`).
 """
@@ -67,7 +67,7 @@ GPU_TIERS = [name for name in TIERS if name != "cpu"]
 # precision normalizations keep 32 bits, and of a checkpointed block all is there while it is
 # computed again. In float32 all is twice as large, which was measured as 2.2 to 2.4, and as 1.2.
 HALF_GIB, FLOAT_GIB = (2.2, 0.6), (2.6, 1.2)
-# The device's context, the libraries' workspaces, fragments; on a CPU the program with its libraries.
+# The device's context, the libraries' workspaces, fragments; on a CPU the program itself.
 AROUND_GIB, PROGRAM_GIB = 0.8, 0.5
 SD21_UNET, SD21_CELLS = 865_910_724, 64 * 64
 # fmt: on
