@@ -319,8 +319,8 @@ adb.teaching.check("00.2", identity_scores)
 # )
 # ```
 #
-#   This computes in float32. The command `adb train --base sd21` computes in half precision, and
-#   takes what memory there is into account.
+# This computes in float32. The command `adb train --base sd21` computes in half precision, and
+# takes what memory there is into account.
 #
 # ## Summary
 #
