@@ -309,6 +309,9 @@ adb.teaching.check("00.3", threshold)
 # )
 # ```
 #
+# This computes in float32. The command `adb train --base sd21` computes in half precision, and
+# takes what memory there is into account.
+#
 # ## Summary
 #
 # - Captions do not say what makes an individual; a new word [V] has to be learned from a few
