@@ -30,18 +30,17 @@ def check_2(identity_scores) -> str | None:
 
 
 def check_3(threshold) -> str | None:
-    rng = np.random.default_rng(1)
     # many strangers and few photos, so that counts of mistakes and shares of them disagree
-    same, different = rng.normal(0.55, 0.15, 6), rng.normal(0.3, 0.2, 60)
+    same, different = np.array([0.6, 0.35, 0.65, 0.5]), np.linspace(-0.1, 0.45, 40)[::-1]
     candidates = np.sort(np.concatenate([same, different]))
     missed = (same < candidates[:, None]).sum(1)
     mistaken = (different >= candidates[:, None]).sum(1)
-    wanted = candidates[np.argmin(missed / 6 + mistaken / 60)]
+    wanted = candidates[np.argmin(missed / 4 + mistaken / 40)]
     got = threshold(same.copy(), different.copy())
     if np.ndim(got) == 0 and got is not ... and got is not None:
         if got == candidates[np.argmin(missed + mistaken)]:
             return "it counts mistakes: there are ten times as many strangers, so compare shares"
-        if got == candidates[np.argmax(missed / 6 + mistaken / 60)]:
+        if got == candidates[np.argmax(missed / 4 + mistaken / 40)]:
             return "that is the worst of them all"
         if not np.any(candidates == got):
             return f"it gave {got}, which is none of the given cosines"
