@@ -16,7 +16,8 @@ _SUBMODULE_OF = {
     "Question": "quizzes", "quiz": "quizzes",
     "show": "showing", "show_film": "showing",
     "Rehearsal": "studies", "ballot": "studies", "kept_study": "studies", "rehearsal": "studies",
-    "times_faster": "timing",
+    "StoredStudy": "stored", "stored_study": "stored",
+    "interleave": "timing", "times_faster": "timing",
     "changed_weights": "weights", "copy_weights": "weights",
 }  # fmt: skip
 _SUBMODULES = {"exercises", "world"}

@@ -265,14 +265,12 @@ adb.teaching.fact("width, drawn by prompt", by_prompt.high - by_prompt.low, betw
 # the left (text lost)? And DreamBooth's?
 
 # %%
-from adb_core.study import report
-
-found = json.loads(adb.data_path("results", "held_out.json").read_text(encoding="utf-8"))
+study = adb.teaching.stored_study()
+found, figures = study.summary, study.figures
 plan = found["plan"]
 print(found["command"])
 print("concepts:", *plan["concepts"], "| training seeds:", *plan["seeds"])
 print("prompts:", len(plan["prompts"]), "| moments of each training:", plan["moments"])
-figures = report.figures(found)
 adb.teaching.show(figures["frontier_methods"])
 
 # %% [markdown]
@@ -316,7 +314,7 @@ for score in ("joint", "identity_share", "text"):
     rows = {name: (row[score]["mean"], *ends(row[score])) for name, row in minus}
     title = f"{score}: three stages minus the other, Holm's interval"
     adb.teaching.show(adb.plots.forest(rows, title, "difference", reference=0))
-print("\n".join(report.lines(found)))
+print("\n".join(study.lines))
 
 # %% [markdown]
 # **Explain.** The three stages have much more identity than Textual Inversion, less than

@@ -55,9 +55,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from adb_core.system import timing
-
-print(inspect.getsource(timing.interleave))
+print(inspect.getsource(adb.teaching.interleave))
 
 # %% [markdown]
 # ## 2. One step, taken apart
@@ -106,7 +104,7 @@ def there_and_back():
 there_and_back()
 parts = {"VAE": encode, "text": read, "U-Net, there": forward, "there and back": there_and_back}
 parts["optimizer"] = optimizer.step
-taken = timing.interleave(parts, 5, torch.device("cpu"), warmup=1)
+taken = adb.teaching.interleave(parts, 5, torch.device("cpu"), warmup=1)
 ms = {name: 1000 * float(np.median(seconds)) for name, seconds in taken.items()}
 ms["U-Net, back"] = ms.pop("there and back") - ms["U-Net, there"]
 
@@ -309,7 +307,7 @@ flops = counter.get_total_flops()
 a = torch.randn(1024, 1024)
 best = {"product": lambda: a @ a, "step": there_and_back}
 seconds = {
-    n: float(np.median(t)) for n, t in timing.interleave(best, 7, torch.device("cpu")).items()
+    n: float(np.median(t)) for n, t in adb.teaching.interleave(best, 7, torch.device("cpu")).items()
 }
 roof = 2 * 1024**3 / seconds["product"]
 adb.teaching.fact("a step, billion operations", flops / 1e9, between=(10, 30))

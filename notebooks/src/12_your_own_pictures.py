@@ -81,7 +81,7 @@ print("model:", base.name, "| pixels:", base.side, "| device:", base.device)
 # %%
 from PIL import Image, ImageFilter
 
-from adb_core import photos
+photos = adb.photos
 
 images = list(concept.images)
 soft = Image.fromarray(images[0]).filter(ImageFilter.GaussianBlur(4))
@@ -118,21 +118,30 @@ adb.teaching.fact("blur of the photos, highest", max(sharpness), between=(0.1, 0
 # **Predict.** Stage 2 trains one in twenty of the weights. Which stage decides what is needed?
 
 # %%
-from adb_core import tiers
-from adb_core.app import doctor
-
+tiers, SD21 = adb.tiers, adb.tiers.SD21
 paper = adb.recipe("attndreambooth", "paper")
 for name, tier in tiers.TIERS.items():
-    need = tiers.estimate(tier, tiers.SD21, paper)
-    batch = tiers.samples_at_once(tier, tiers.SD21)
+    need = tiers.estimate(tier, SD21, paper)
+    batch = tiers.samples_at_once(tier, SD21)
     saved = ", ".join(n for n in ("checkpointing", "offload") if getattr(tier, n)) or "nothing else"
     print(f"{name:6} {need:5.1f} GiB by estimate, {batch} at once, {tier.optimizer}, {saved}")
 
 # %%
 import textwrap
 
+import torch
+
+
+def advice(gib):
+    """The tier that is chosen for a GPU with so much memory free, and why."""
+    try:
+        return tiers.choose(gib, torch.device("cuda"), SD21, paper)[1]
+    except adb.engine.TrainingError as error:
+        return str(error)
+
+
 for gib in (8, 16, 24):
-    print(textwrap.fill(doctor.advise(gib), 96, subsequent_indent="    "))
+    print(textwrap.fill(f"{gib} GiB free: {advice(gib)}", 96, subsequent_indent="    "))
 
 # %% [markdown]
 # **Explain.** Stage 3: it moves the whole U-Net. *Checkpointing* forgets activations and computes
@@ -313,6 +322,7 @@ adb.teaching.check("12.3", gigabytes)
 # - The dozen lines are the same for the tiny model and for Stable Diffusion.
 #
 # **Read next:** section 3 of Ruiz et al. 2023,
-# [arXiv 2208.12242](https://arxiv.org/abs/2208.12242), for what they photographed and how; Kim et al. 2023, BK-SDM,
+# [arXiv 2208.12242](https://arxiv.org/abs/2208.12242), for what they photographed and how; Kim et
+# al. 2023, BK-SDM,
 # [arXiv 2305.15798](https://arxiv.org/abs/2305.15798). **Next notebook:**
 # [13 Beyond still images](13_beyond_still_images.ipynb).
