@@ -46,6 +46,7 @@ from . import (
     result as result,
     sampling as sampling,
     seam as seam,
+    sharding as sharding,
     shares as shares,
     study as study,
     system as system,

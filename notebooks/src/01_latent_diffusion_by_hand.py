@@ -414,6 +414,7 @@ adb.teaching.show(
         row_labels=[f"seed {k}" for k in range(3)],
         column_labels=[f"s = {s:g}" for s in chosen],
         alt="Three seeds at seven guidance scales.",
+        size=1.0,
     )
 )
 hard = {s: np.abs(np.diff(drawn[s].astype(float), axis=2)).mean() for s in chosen}
@@ -525,6 +526,7 @@ adb.teaching.show(
         row_labels=["DDIM, 8 steps", "DPM-Solver++, 8 steps", "DDIM, 100 steps"],
         column_labels=[f"seed {s}" for s in seeds],
         alt="Four seeds with eight steps of two samplers, and with a hundred steps.",
+        size=1.0,
     )
 )
 
@@ -557,6 +559,7 @@ adb.teaching.show(
         row_labels=list(lots),
         column_labels=texts[:6],
         alt="Six prompts, drawn without and with fresh noise in every step.",
+        size=1.0,
     )
 )
 
