@@ -628,7 +628,7 @@ def test_evaluate_end_to_end(data_dir, tmp_path, monkeypatch):
         and "first command" in readme
     )
     assert (
-        "| 10 | the folder's own sampler (DDPM), guidance 2 | " in readme
+        "| 10 | the folder's own (DPM-Solver++ with fresh noise), guidance 3 | " in readme
     )  # the curve of quality against budget
     assert (
         json.loads((data_dir / "tiny-sd" / card.RECORD).read_text())[0]["measured"][0]["category"]
