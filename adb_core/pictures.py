@@ -45,16 +45,26 @@ def save_png(path: str | Path, picture: np.ndarray | Image.Image) -> None:
     atomic_write_bytes(path, png(picture))
 
 
+def _of_one_size(frames: Sequence[np.ndarray | Image.Image]) -> list[Image.Image]:
+    """The frames in RGB.
+
+    Raises:
+        ValueError: none, or frames of different sizes.
+    """
+    images = [_image(frame).convert("RGB") for frame in frames]
+    sizes = {image.size for image in images}
+    if len(sizes) != 1:
+        raise ValueError(f"a film needs frames of one size, got {sorted(sizes) or 'none'}")
+    return images
+
+
 def gif(frames: Sequence[np.ndarray | Image.Image], milliseconds: int = 200) -> bytes:
     """Pictures of one size, shown one after the other and again from the first, as GIF bytes.
 
     Raises:
         ValueError: no frame, or frames of different sizes.
     """
-    images = [_image(frame).convert("RGB") for frame in frames]
-    sizes = {image.size for image in images}
-    if len(sizes) != 1:
-        raise ValueError(f"a GIF needs frames of one size, got {sorted(sizes) or 'none'}")
+    images = _of_one_size(frames)
     stream = io.BytesIO()
     images[0].save(
         stream, "GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
@@ -76,10 +86,7 @@ def film(
     Raises:
         ValueError: no frame, or frames of different sizes.
     """
-    images = [_image(frame).convert("RGB") for frame in frames]
-    sizes = {image.size for image in images}
-    if len(sizes) != 1:
-        raise ValueError(f"a film needs frames of one size, got {sorted(sizes) or 'none'}")
+    images = _of_one_size(frames)
     wall = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
     common = wall.quantize(255, method=Image.Quantize.MEDIANCUT).getpalette() or []
     palette = Image.new("P", (1, 1))
