@@ -16,10 +16,9 @@
 #
 # {{badge}}
 #
-# Nine notebooks have shown pictures. Pictures persuade, and they persuade whoever chose them. This
-# one asks how you would **know** that one method is better than another: what is measured, what a
-# measurement would say if there were nothing to find, and how far it would scatter if everything
-# were done again.
+# Nine notebooks have shown pictures. Pictures persuade, and they persuade whoever chose them. How
+# would you **know** that one method is better than another? What would a measurement say if there
+# were nothing to find, and how far would it scatter if everything were done again?
 #
 # **You will learn**
 # - to compute identity and text alignment from their definitions, and to check each with a control
@@ -98,10 +97,9 @@ adb.teaching.show(
 # %% [markdown]
 # ## 2. Identity, from scratch
 #
-# The judge turns a picture into a vector of length 1. It was trained on the toy world so that
-# pictures of one individual get vectors of nearly one direction, whatever the scene. The identity
-# score of a picture is the cosine between its vector $e(x)$ and the mean direction of the photos
-# $p_1 \dots p_n$:
+# The judge turns a picture into a vector of length 1; pictures of one individual get nearly one
+# direction, whatever the scene. The identity score of a picture is the cosine between its vector
+# $e(x)$ and the mean direction of the photos $p_1 \dots p_n$:
 #
 # $$\text{identity}(x) = \cos\Big(e(x),\ \tfrac1n \sum_{i} e(p_i)\Big)$$
 
@@ -119,10 +117,9 @@ core = adb.metrics.cosine_to_mean(judge.identity(pictures["dreambooth"]), photos
 assert np.allclose(scores["dreambooth"]["identity"], core, atol=1e-5)
 
 # %% [markdown]
-# **A number needs its ends.** What would a perfect model get? This world is drawn by a program,
-# which can draw Pico in every scene that was asked for: `ceiling` scores those true pictures, as
-# they are and after the VAE, through which every picture of the model comes. The lower end are the
-# photos of all other concepts.
+# **A number needs its ends.** What would a perfect model get? A program draws this world, and can
+# draw Pico in every scene that was asked for: `ceiling` scores those true pictures, as they are and
+# after the VAE. The lower end are the photos of all other concepts.
 
 # %%
 true = adb.metrics.ceiling(concept, asks[:: len(seeds)], [0], base=base, judge=judge)
@@ -326,15 +323,13 @@ print("\n".join(study.lines))
 # after an interruption.
 #
 # **What the paper measured.** The authors (Pang et al. 2024, section 4) compare on real photographs
-# with Stable Diffusion: CLIP-based scores of identity and text, and a user study. Reading them,
-# ask: CLIP compares whole pictures, so that a copied background counts as identity, and it sees
-# badly who holds what. A user study asks the people for whom pictures are made; it cannot tell how
-# pictures, prompts and seeds were chosen. A table without intervals leaves open which differences
-# would survive another seed.
+# with Stable Diffusion: CLIP-based scores, and a user study. CLIP compares whole pictures, so a
+# copied background counts as identity. A user study asks the people for whom pictures are made; it
+# cannot tell how pictures, prompts and seeds were chosen. A table without intervals leaves open
+# which differences would survive another seed.
 #
-# **What this collection measures** has limits of its own. The judge is a small network that was
-# trained on drawn pictures; it shares the world, though not the training, with the model it judges.
-# Numbers of a toy world do not carry over to photographs; what carries over is how to ask.
+# **What this collection measures** has limits too. The judge is a small network that was trained on
+# drawn pictures. Numbers of a toy world do not carry over to photographs; how to ask does.
 #
 # ## 8. Where to draw the line
 #
