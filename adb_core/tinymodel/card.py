@@ -28,8 +28,8 @@ toy world of this repository. Plain `diffusers` loads it:
 from diffusers import StableDiffusionPipeline
 
 pipe = StableDiffusionPipeline.from_pretrained("data/tiny-sd")
-image = pipe("a photo of a red cat wearing a hat on the beach", num_inference_steps={steps},
-             guidance_scale={guidance:g}).images[0]
+prompt = "a photo of a red cat wearing a hat on the beach"
+image = pipe(prompt, num_inference_steps={steps}, guidance_scale={guidance:g}).images[0]
 ```
 
 ## How prompts should look
