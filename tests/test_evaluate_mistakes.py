@@ -182,7 +182,7 @@ def test_whoever_waits_for_another_process_says_so_once(monkeypatch, tmp_path):
         if len(slept) == 3:
             lock.__exit__(None, None, None)
 
-    monkeypatch.setattr(run_module.time, "sleep", sleep)
+    monkeypatch.setattr(run_module, "sleep", sleep)  # not time.sleep: threads use that too
     found = [str(made) for made, _ in run_study(bench, tmp_path, said.append)]
     assert found[-1] == "base, pico, seed 0" and len(found) == 5 and len(slept) == 3
     waits = [line for line in said if "another process" in line]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -273,16 +274,24 @@ CHROMIUM = next(
 )
 
 
+def whole(text: str) -> re.Pattern:
+    return re.compile(f"^{re.escape(text)}$")
+
+
+def seen(locator) -> None:
+    """Wait for it: a script that the browser would ask again and again, the page's policy refuses."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_be_visible()
+
+
 def by_keyboard(page, keys: list[str]) -> None:
     """Answer a trial's three questions, and go on."""
     before = page.locator("#progress").inner_text()
     for key in (*keys, "Enter"):
         page.keyboard.press(key)
-    page.wait_for_function(
-        "before => document.getElementById('progress').innerText !== before"
-        " || !document.getElementById('end').hidden",
-        arg=before,
-    )
+    after = page.locator("#progress").filter(has_not_text=whole(before), visible=True)
+    seen(after.or_(page.locator("#end:not([hidden])")))
 
 
 def begin(page, address: str, name: str) -> None:
@@ -351,7 +360,7 @@ def test_answers_by_touch_can_be_changed_and_errors_are_said(served):
         for question, answer in chosen.items():
             page.locator(f"[data-question={question}] [data-answer={answer}]").click()
         page.locator("#next").click()
-        page.wait_for_function("document.getElementById('progress').innerText.startsWith('2 ')")
+        seen(page.locator("#progress").filter(has_text=re.compile("^2 ")))
         assert {v.question: v.answer for v in votes.all()} == chosen
         other = browser.new_context().new_page()
         other.goto(f"http://127.0.0.1:{port}/")

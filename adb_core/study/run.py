@@ -6,9 +6,9 @@ A cell that another process is making is put off and asked for again later: each
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from time import perf_counter, sleep
 
 from ..concept import Concept
 from ..lora import check_peft
@@ -116,7 +116,7 @@ def run_study(
         for cell in busy:
             concept = concepts[cell.concept]
             known = cell.stored(bench, concept)
-            start = time.perf_counter()
+            start = perf_counter()
             try:
                 numbers = known or cell.make(bench, concept)
             except Busy:
@@ -125,7 +125,7 @@ def run_study(
             number += 1
             left -= cell.recipe not in UNTRAINED
             if known is None:
-                took = time.perf_counter() - start
+                took = perf_counter() - start
                 trained += [took] if cell.recipe not in UNTRAINED else []
                 text = f"cell {number} of {len(work)}: {cell}: {clock(took)}"
                 say(text + _left(trained, left))
@@ -134,5 +134,5 @@ def run_study(
             if not told:
                 say(_waiting(len(busy)))
             told = True
-            time.sleep(WAIT)
+            sleep(WAIT)
         busy = waiting
