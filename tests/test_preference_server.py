@@ -279,7 +279,7 @@ def whole(text: str) -> re.Pattern:
 
 
 def seen(locator) -> None:
-    """Wait for it: a script that the browser would ask again and again, the page's policy refuses."""
+    """Wait for it, without a script that would be asked again: the page allows none."""
     from playwright.sync_api import expect
 
     expect(locator).to_be_visible()
