@@ -44,6 +44,16 @@ def test_the_command_makes_the_study_and_then_nothing_again(small, tmp_path):
     assert len((tmp_path / "found/table.csv").read_text().splitlines()) > 10
 
 
+def test_an_archive_is_begun_with_and_kept(small, tmp_path):
+    command = (*COMMAND, "textual_inversion", "--archive", "cells.zip", "--out")
+    first = run(*command, "here")
+    assert first.exit_code == 0 and "0 cells taken from cells.zip" in first.stdout, first.output
+    assert "5 cells are in cells.zip" in first.stdout
+    more = run(*command, "there", "--recipes", "dreambooth")
+    assert "5 cells taken from cells.zip" in more.stdout, more.output
+    assert "1 of 6 cells are to be made" in more.stdout and "6 cells are in" in more.stdout
+
+
 def test_a_forecast_is_printed_and_nothing_is_made(small, tmp_path):
     done = run(*COMMAND, "textual_inversion", "--out", "found", "--forecast", "--quiet")
     assert done.exit_code == 0, done.output

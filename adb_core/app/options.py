@@ -258,6 +258,9 @@ class Half(str, Enum):
 
 
 StudyFolder = Annotated[Path, option("--out", "Where cells and results are kept.")]
+ArchiveFile = Annotated[
+    Path | None, option("--archive", "Begin with this file's cells, and keep all in it.")
+]
 Quick = Annotated[bool, option("--quick", "A small edition: a few recipes, two concepts.")]
 Recipes = Annotated[
     list[str] | None, option("--recipes", "Recipes to train, several times; by default all.")

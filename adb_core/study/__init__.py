@@ -7,6 +7,7 @@ table and one summary. A cell (recipe, concept, seed) is a file that is made onc
 - ``bench``     what all cells share: model, judge, the true pictures; and how a model is measured
 - ``cell``      one cell: made, and gone on with after an interruption
 - ``run``       all cells, also by several processes side by side
+- ``archive``   finished cells in one file, with which another machine goes on
 - ``estimate``  how long that takes on this machine, said before it starts
 - ``table``     every number, tidy: one row a recipe, concept, seed, moment and complexity
 - ``numbers``   its rows as means over concepts, with intervals

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     out: o.StudyFolder = Path("out/study"),
+    archive: o.ArchiveFile = None,
     quick: o.Quick = False,
     recipes: o.Recipes = None,
     concepts: o.Concepts = None,
@@ -49,7 +50,8 @@ def evaluate(
     Every finished (recipe, concept, seed) is kept in OUT: after Ctrl-C or a crash the same command
     goes on, and a second process with the same command shares the work. Writes table.csv and .md,
     summary.json and figures; with --rates, tuning.md. Recipes are tuned on the tuning half; the
-    held-out half is for reporting.
+    held-out half is for reporting. An archive is one file of finished cells: another machine goes
+    on with it.
 
     \b
       adb evaluate --quick --threads 1        # twice, for two cores; --forecast: how long it takes
@@ -81,6 +83,8 @@ def _prepared(asked: SimpleNamespace) -> Callable[[], None]:
     half = asked.half.value.replace("-", "_")
     plan = edition(asked.quick, half, asked.prompts or (), asked.per_set, asked.moments, chosen)
     _check_out(asked.out)
+    if asked.archive is not None:
+        _check_archive(asked.archive)
     _use_threads(asked.threads)
     plan = replace(_sampled(plan, asked.steps, asked.guidance), images=asked.images)
     return lambda: _run(plan, asked, say)
@@ -122,13 +126,23 @@ def _check_out(out: Path) -> None:
     check_writable(out)
 
 
+def _check_archive(archive: Path) -> None:
+    from ...system.files import check_writable
+
+    if archive.is_dir():
+        raise InputError(f"{archive} is a folder, not a file: choose another with --archive")
+    check_writable(archive.parent)
+
+
 def _run(plan: Plan, asked: SimpleNamespace, say: Callable[[str], None]) -> None:
     """The forecast, the study and its report, or one of the first and the last alone."""
     from ... import base
-    from ...study import estimate, run
+    from ...study import archive, estimate, run
     from ...study.bench import Bench
 
     bench, out = Bench.load(base.load_base(asked.base, device=asked.device), plan), asked.out
+    if asked.archive is not None:
+        say(f"{archive.take(asked.archive, out, bench.known)} cells taken from {asked.archive}")
     if asked.report:
         _report([found for _, found in run.finished(bench, out)], bench, out)
         return
@@ -144,6 +158,9 @@ def _run(plan: Plan, asked: SimpleNamespace, say: Callable[[str], None]) -> None
     except KeyboardInterrupt:
         say(f"stopped; {len(found)} cells are kept in {out}: the same command goes on")
         raise
+    finally:
+        if asked.archive is not None and found:
+            say(f"{archive.keep(out, asked.archive)} cells are in {asked.archive}")
     _report(found, bench, out)
 
 
