@@ -94,6 +94,13 @@ def test_notebook_follows_the_skeleton(name):
     )
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("13")])
+def test_notebook_asks_its_five_questions(name):
+    call = f'adb.teaching.quiz(*adb.teaching.questions("{name[:2]}"))'
+    (cell,) = [c for c in read(name).cells if c.cell_type == "code" and c.source == call]
+    assert cell.outputs[0].data["text/html"].count("<details>") == 5
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_code_cells_can_be_taken_in_at_a_glance(name):
     """At most fifteen lines a cell and a hundred columns a line; solutions are folded away."""

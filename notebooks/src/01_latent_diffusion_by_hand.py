@@ -71,7 +71,7 @@ print(
 #
 # The tokenizer cuts a text into pieces that it has numbers for. `</w>` ends a word.
 #
-# **Predict.** Every word of the toy world is one piece. "Pelican" is none. What will become of it?
+# **Predict.** Every word of this world is one piece. "Pelican" is none. What will become of it?
 
 # %%
 prompt = "a photo of a red cat wearing a hat on the beach"
@@ -643,6 +643,12 @@ def translate(x_t, eps, a):
 
 # %% tags=["check"] exercise="01.3"
 adb.teaching.check("01.3", translate)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("01"))
 
 # %% [markdown]
 # ## Summary

@@ -472,6 +472,12 @@ def streamed_map(q, blocks, position):
 adb.teaching.check("02.4", streamed_map)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("02"))
+
+# %% [markdown]
 # ## Summary
 #
 # - A word's map is a column of the probabilities $P$; $P[V,S]=[PV,PS]$ reads it from a fused

@@ -393,6 +393,12 @@ def rise(scores, v, share):
 adb.teaching.check("03.4", rise)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("03"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Textual Inversion changes one row of one table. Everything without [V] stays exactly as it was.

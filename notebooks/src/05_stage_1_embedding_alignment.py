@@ -431,6 +431,12 @@ def learn_row(table, start, ids, v, loss, steps, lr):
 adb.teaching.check("05.4", learn_row)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("05"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Stage 1 moves one row, from the category's, and is stopped before it has converged.

@@ -422,6 +422,12 @@ def stage_2(unet, loss, steps, lr):
 adb.teaching.check("06.4", stage_2)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("06"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Stage 2 moves every parameter of every cross-attention layer, and, bit for bit, nothing else.
