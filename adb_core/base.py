@@ -6,6 +6,9 @@ encoder and with two; ``loading.py`` reads the parts and says why one cannot be 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 
 from . import loading
@@ -37,6 +40,7 @@ def load_base(
     revision: str | None = None,
     device: str = "auto",
     dtype: torch.dtype = torch.float32,
+    check: Callable[[Base], object] | None = None,
 ) -> Base:
     """Load a model for personalization.
 
@@ -45,6 +49,8 @@ def load_base(
             hub); or a hub id, or a diffusers folder.
         revision: a hub commit or tag.
         dtype: of the weights; half precision serves for generating, training wants float32.
+        check: is given the model as its configurations describe it, with tokenizers and on torch's
+            device "meta", before weights are downloaded or read; what it raises ends the loading.
 
     Raises:
         BaseModelError: missing, damaged, gated or unreachable; one line with the cure.
@@ -60,4 +66,6 @@ def load_base(
     kind = loading.check_kind(name, loading.load_index(source).get("_class_name"), kinds)
     loading.check_hub_files(source, kinds[kind])
     family = FAMILIES[kind]
+    if check is not None:
+        check(family.load(replace(source, hollow=True), torch.device("meta"), dtype))
     return family.load(source, where, dtype)

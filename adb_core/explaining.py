@@ -26,12 +26,14 @@ class Source:
     Attributes:
         name: as the user gave it; place: a hub id or a folder; revision: of the hub.
         offline: the hub cannot be reached, so what is on this machine must do.
+        hollow: parts are made from their configurations alone, without weights or memory for them.
     """
 
     name: str
     place: str
     revision: str | None
     offline: bool = False
+    hollow: bool = False
 
     @property
     def at(self) -> dict[str, Any]:

@@ -230,12 +230,14 @@ def check_configurations(name: str, found: Configurations) -> None:
 
 
 def load_weights(cls: Any, source: Source, part: str, **options) -> torch.nn.Module:
-    """One part with all of its weights.
+    """One part with all of its weights; of a source that is hollow, without them.
 
     Raises:
         BaseModelError: unreadable, or tensors are missing; the libraries would go on with random
             ones.
     """
+    if source.hollow:
+        return _hollow(cls, source, part)
     with explained(source):
         module, info = cls.from_pretrained(
             source.place,
@@ -252,6 +254,14 @@ def load_weights(cls: Any, source: Source, part: str, **options) -> torch.nn.Mod
             f"({missing[0]}, ...): download it again, or use 'tiny'"
         )
     return module
+
+
+def _hollow(cls: Any, source: Source, part: str) -> torch.nn.Module:
+    """A part on torch's device "meta": names and shapes of its weights, and no memory for them."""
+    with explained(source), torch.device("meta"):
+        if hasattr(cls, "load_config"):  # diffusers
+            return cls.from_config(cls.load_config(source.place, subfolder=part, **source.at))
+        return cls(cls.config_class.from_pretrained(source.place, subfolder=part, **source.at))
 
 
 @torch.no_grad()

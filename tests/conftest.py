@@ -47,7 +47,10 @@ def random_base(monkeypatch, tmp_path):
 
     def load(name="tiny", **kwargs):
         loads.append(name)
-        return tiny_base() if name == "tiny" else real(name, **kwargs)
+        if name != "tiny":
+            return real(name, **kwargs)
+        kwargs.get("check", bool)(base := tiny_base())
+        return base
 
     monkeypatch.setattr(adb_core.base, "load_base", load)
     monkeypatch.chdir(tmp_path)

@@ -99,6 +99,25 @@ def test_a_checkout_without_an_engine_ends_the_comparison(benchmark_script, tmp_
         list(compare.step_times(folders, sys.executable, steps=1))
 
 
+def test_sliders_are_judged_by_their_median_and_a_drawing_one_is_not(benchmark_script):
+    sliders = benchmark_script("sliders")
+    said = sliders.lines({"drift explorer": [90, 100, 900], "slow": [151] * 3, "canvas": [2000]})
+    assert "3 keys, median  100 ms (90 to 900): within the bar of 150 ms" in said[0]
+    assert said[1].endswith("OVER the bar of 150 ms") and said[2].endswith("no bar")
+
+
+def test_sliders_without_a_browser_end_in_one_line(benchmark_script, monkeypatch, tmp_path):
+    sliders = benchmark_script("sliders")
+    nothing = tmp_path / "test_none.py"
+    nothing.write_text(
+        'import pytest\npytest.skip("Chromium is not installed", allow_module_level=True)\n'
+    )
+    monkeypatch.setattr(sliders, "TEST", nothing)
+    monkeypatch.setattr(sliders, "FOUND", tmp_path / "latency.json")
+    with pytest.raises(InputError, match="Chromium is not installed"):
+        sliders.once()
+
+
 # ---------------------------------------------------------------- real shapes
 
 

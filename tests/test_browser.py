@@ -81,6 +81,7 @@ adb.widgets.DriftExplorer(points, project(table).numpy(), {}).view
 canvas = adb.widgets.Canvas(base, "a photo of a red cat on the beach", "cat", folder="liked")
 canvas.view
 """,
+    "adb.widgets.FrontierExplorer(adb.teaching.load_tracks()).view",
 ]
 
 
@@ -256,6 +257,23 @@ def try_canvas(page) -> list[float]:
     return took
 
 
+def try_frontier_explorer(page) -> list[float]:
+    """Through both trainings and back; then another recipe on the left, chosen by key."""
+    explorer, said = widget_at(page, 4)
+    line = said.inner_text()
+    assert "after 0 of" in line and "joint" in line
+    handle = explorer.locator(".noUi-handle").first
+    took = [step_slider(page, handle, 4) for _ in range(6)]
+    took += [step_slider(page, handle, 4, "ArrowLeft") for _ in range(4)]
+    wait_for(lambda: said.inner_text() != line, 10, "other scores")
+    last = said.inner_text()
+    explorer.locator("select").nth(1).focus()
+    page.keyboard.press("ArrowUp")
+    wait_for(lambda: said.inner_text() != last, 10, "another recipe")
+    page.screenshot(path=OUT / "8-frontier.png")
+    return took
+
+
 def try_training(page) -> None:
     """Train, see the curve move, stop."""
     playground, _ = widget_at(page, 1)
@@ -273,7 +291,8 @@ def try_training(page) -> None:
 def test_sliders_and_training_by_keyboard(lab):
     """Every slider's picture follows its keys; training starts, draws and stops.
 
-    The times go to ``out/browser/latency.json``.
+    The milliseconds from key to picture go to ``out/browser/latency.json``, widget -> list;
+    ``benchmarks/sliders.py`` holds their medians against a bar.
     """
     from playwright.sync_api import sync_playwright
 
@@ -289,12 +308,9 @@ def test_sliders_and_training_by_keyboard(lab):
             "regularizer": try_playground(page),
             "drift explorer": try_drift_explorer(page),
             "canvas": try_canvas(page),
+            "frontier explorer": try_frontier_explorer(page),
         }
         try_training(page)
         browser.close()
-    measured = {
-        f"{widget}, key to picture, median milliseconds": round(statistics.median(times), 1)
-        for widget, times in took.items()
-    }
-    (OUT / "latency.json").write_text(json.dumps(measured, indent=1))
-    print(measured)
+    (OUT / "latency.json").write_text(json.dumps(took, indent=1))
+    print({widget: f"{statistics.median(times):.0f} ms" for widget, times in took.items()})

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -437,3 +438,59 @@ def test_a_full_disk_is_one_line(monkeypatch):
 def test_bugs_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(arguments, "find_recipe", lambda *_: 1 / 0)
     assert isinstance(run(*PICO).exception, ZeroDivisionError)
+
+
+def on_a_gpu_of(monkeypatch, free: float) -> None:
+    """What is chosen by is a GPU with so much free memory; whatever is read lies on the CPU."""
+    import torch
+
+    from adb_core.system import devices, memory
+
+    monkeypatch.setattr(devices, "pick_device", lambda name="auto": torch.device("cuda"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+
+
+HOLLOW = {  # options, and what is said before weights are read
+    "a tier that does not fit": (
+        ["--tier", "gpu80"],
+        "tier gpu80 fits: 0.8 GiB by estimate and 0.3 are free: train fewer weights",
+    ),
+    "no tier fits": ([], "no tier fits: 0.8 GiB by estimate with the narrowest, and 0.3 are free"),
+    "an 8-bit tier without bitsandbytes": (["--tier", "gpu8"], "tier gpu8 needs bitsandbytes"),
+    "resolution of another unit": (["--resolution", "24"], "24 does not divide by 16"),
+    "a placeholder that is a word": (["--placeholder", "cat"], "'cat' is already a word"),
+    "more vectors than a prompt holds": (["--recipe", "crowd"], "vectors"),
+}
+
+
+@pytest.mark.parametrize("case", HOLLOW)
+def test_what_a_model_cannot_do_is_found_before_its_weights_are_read(case, tmp_path, monkeypatch):
+    """By its configurations and tokenizers alone: of a real model the weights are gigabytes."""
+    from models import folder_of, tiny_base
+
+    from adb_core import loading, tiers
+    from adb_core.recipes import recipe
+
+    options, says = HOLLOW[case]
+    folder_of(tiny_base(), tmp_path / "base")
+    on_a_gpu_of(monkeypatch, 0.3)
+    real, read = arguments.find_recipe, loading.load_weights
+    crowd = replace(recipe("textual_inversion"), vectors=400)
+    monkeypatch.setattr(
+        arguments, "find_recipe", lambda name, *more: crowd if name == "crowd" else real(name, *more)
+    )
+    monkeypatch.setattr(arguments, "check_tier", lambda *_: None)  # which asks for a real GPU
+    monkeypatch.setattr(tiers, "can_8bit", lambda device: False)
+    monkeypatch.setattr(
+        loading,
+        "load_weights",
+        lambda cls, source, part, **more: (
+            read(cls, source, part, **more) if source.hollow else pytest.fail("weights were read")
+        ),
+    )
+    before = everything(tmp_path)
+    done = run(*PICO, "--base", "./base", "--mixed-precision", "no", *options)
+    lines = done.stderr.strip().splitlines()
+    assert done.exit_code == 2, done.output
+    assert len(lines) == 1 and lines[0].startswith("adb: ") and says in lines[0], done.stderr
+    assert everything(tmp_path) == before

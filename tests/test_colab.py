@@ -33,7 +33,7 @@ pytestmark = [
 AFTER = """
 import ipywidgets, adb_core, numpy as np
 from pathlib import Path
-from adb_core.widgets import AttentionExplorer, BeforeAfter
+from adb_core.widgets import AttentionExplorer, BeforeAfter, FrontierExplorer
 from adb_core.recording import Recording
 print("ipywidgets", ipywidgets.__version__)
 print("installed", "site-packages" in adb_core.__file__, adb_core.data_path("tiny-sd").is_dir())
@@ -44,6 +44,9 @@ explorer.step.value = 2
 print("slider", "largest probability" in explorer.text, len(explorer.picture.value) > 500)
 pair = BeforeAfter(np.zeros((4, 4, 3), "uint8"), np.ones((4, 4, 3), "uint8"))
 pair.edge.value = 10
+frontier = FrontierExplorer(adb_core.teaching.load_tracks())
+frontier.at.value = 2
+print("frontier", "joint" in frontier.text, len(frontier.picture.value) > 500)
 from google.colab import output
 print("manager", output.asked)
 """
@@ -130,6 +133,7 @@ def test_first_cell_installs_the_project_and_replaces_nothing(colab, monkeypatch
         assert "ipywidgets 7.7.1" in done.stdout
         assert "installed True True" in done.stdout
         assert "slider True True" in done.stdout and "manager True" in done.stdout
+        assert "frontier True True" in done.stdout
     after = installed(python)
     assert {name: version for name, version in after.items() if name in before} == before
     assert "adb-core" in after or "adb_core" in after

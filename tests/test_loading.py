@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from hub import Hub
 from models import folder_of, tiny_base
+from random_models import full_unet
 from two_encoders import two_encoder_base
 
 from adb_core import loading
 from adb_core.base import BaseModelError, load_base
+from adb_core.tiers import SD21, model_size
+from adb_core.engine import TrainingError
 from adb_core.explaining import Source, explain
 
 UNET, VAE = "unet/config.json", "vae/config.json"
@@ -185,6 +188,56 @@ def test_digits_of_a_revision_are_no_status_of_the_hub():
     """A commit may hold 401, and an address the word resolve."""
     error = ValueError("odd file at https://hub/a/b/resolve/4014034f/unet")
     assert "cannot be loaded (ValueError" in explain(Source("a/b", "a/b", "4014034f"), error)
+
+
+# ---------------------------------------------------------------- before weights are read
+
+
+@pytest.mark.parametrize("encoders", [1, 2])
+def test_a_model_is_looked_at_before_its_weights_are_read(encoders, saved, monkeypatch):
+    """Without them it has its real size, resolution and words, and takes no memory."""
+    seen, order, real = [], [], loading.load_weights
+
+    def read(cls, source, part, **options):
+        order.append(f"{'hollow' if source.hollow else 'weights'} {part}")
+        return real(cls, source, part, **options)
+
+    monkeypatch.setattr(loading, "load_weights", read)
+    whole = load_base(str(saved[encoders]), device="cpu", check=seen.append)
+    (hollow,) = seen
+    half = len(order) // 2
+    assert [text.split()[0] for text in order] == ["hollow"] * half + ["weights"] * half
+    assert all(p.is_meta for part in hollow.parts.values() for p in part.parameters())
+    assert hollow.side == whole.side and len(hollow.text.tokenizers) == encoders
+    assert model_size(hollow) == model_size(whole)
+    for name, part in whole.parts.items():
+        shapes = {key: value.shape for key, value in hollow.parts[name].state_dict().items()}
+        assert shapes == {key: value.shape for key, value in part.state_dict().items()}
+
+
+def test_what_is_refused_then_costs_no_weights(saved, monkeypatch):
+    def refuse(hollow):
+        raise TrainingError(f"too large: {model_size(hollow).unet}")
+
+    def read(cls, source, part, **options):
+        return real(cls, source, part, **options) if source.hollow else pytest.fail("were read")
+
+    real = loading.load_weights
+    monkeypatch.setattr(loading, "load_weights", read)
+    with pytest.raises(TrainingError, match="too large"):
+        load_base(str(saved[1]), device="cpu", check=refuse)
+
+
+def test_the_full_size_is_known_from_its_configuration(tmp_path):
+    """865.9 million parameters by a file of two kilobytes."""
+    from diffusers import UNet2DConditionModel
+
+    full_unet("sd21").save_config(tmp_path / "unet")
+    source = Source("sd21", str(tmp_path), None, hollow=True)
+    unet = loading.load_weights(UNet2DConditionModel, source, "unet")
+    named = list(unet.named_parameters())
+    assert sum(p.numel() for _, p in named) == SD21.unet
+    assert sum(p.numel() for name, p in named if ".attn2." in name) == SD21.cross_attention
 
 
 # ---------------------------------------------------------------- the hub

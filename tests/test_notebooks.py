@@ -94,6 +94,13 @@ def test_notebook_follows_the_skeleton(name):
     )
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("13")])
+def test_notebook_asks_its_five_questions(name):
+    call = f'adb.teaching.quiz(*adb.teaching.questions("{name[:2]}"))'
+    (cell,) = [c for c in read(name).cells if c.cell_type == "code" and c.source == call]
+    assert cell.outputs[0].data["text/html"].count("<details>") == 5
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_code_cells_can_be_taken_in_at_a_glance(name):
     """At most fifteen lines a cell and a hundred columns a line; solutions are folded away."""
@@ -102,6 +109,56 @@ def test_code_cells_can_be_taken_in_at_a_glance(name):
             lines = [line for line in cell.source.split("\n") if line.strip()]
             assert len(lines) <= 15, f"{len(lines)} lines in the cell\n{cell.source}"
             assert max(map(len, lines), default=0) <= 100, cell.source
+
+
+NO_PROSE = (
+    r"```.*?```",  # fenced code
+    r"\$\$.*?\$\$|\$[^$\n]+\$",  # formulas
+    r"`[^`]*`|\{\{\w+\}\}",  # code in a sentence; what the builder fills in
+    r"<[^>]+>|\]\([^)]*\)|^\[\w+\]: \S+$",  # tags; where links lead to
+)
+
+
+def prose_words(text: str) -> int:
+    """How many words a text gives to read: formulas, code and addresses are none.
+
+    A word is what stands between two spaces and has a letter or a digit. Exercises, tables, lists
+    and what to read count; a solution is folded code and does not.
+    """
+    for pattern in NO_PROSE:
+        text = re.sub(pattern, " ", text, flags=re.DOTALL | re.MULTILINE)
+    return sum(1 for word in text.split() if re.search(r"\w", word))
+
+
+def test_prose_is_counted_without_code_formulas_and_addresses():
+    assert prose_words("## One *two*, three.\n\n- four: [five six](a/b.md) - 7") == 7
+    assert prose_words("one $a + b$ two\n$$\nc = d\n$$\n```python\nx = 1\n``` `f(x)` {{time}}") == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_is_read_in_one_sitting(name):
+    texts = [c.source for c in builder.read(name) if builder.kind(c) == "markdown"]
+    count = prose_words("\n\n".join(texts))
+    assert count <= 1200, f"{count} words"
+
+
+def printed_lines(name: str) -> list[str]:
+    """What the cells of a stored notebook have printed, without empty lines."""
+    outputs = [o for c in read(name).cells if c.cell_type == "code" for o in c.outputs]
+    printed = "\n".join(o.text for o in outputs if o.output_type == "stream")
+    return [line for line in printed.split("\n") if line.strip()]
+
+
+def is_verdict(line: str) -> bool:
+    """Whether a line answers with a bare True or False, where a number would say how much."""
+    return re.search(r"\b(True|False)\b", line) is not None
+
+
+def test_notebooks_print_numbers_rather_than_booleans():
+    """Less than 15 % of all printed lines: a reader shall see the size of an effect."""
+    assert is_verdict("equal: True") and not is_verdict("identity: 0.71 (expected 0.6 to 0.9)")
+    lines = [line for name in NAMES for line in printed_lines(name)]
+    assert len(lines) > 300 and sum(map(is_verdict, lines)) < 0.15 * len(lines)
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

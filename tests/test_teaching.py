@@ -164,12 +164,20 @@ def test_a_quiz_folds_its_answers_and_escapes_what_it_is_given(monkeypatch):
         quiz()
 
 
-def test_a_quiz_that_is_kept_with_the_exercises_has_five_questions():
-    asked = questions("10")
+@pytest.mark.parametrize("number", [f"{n:02}" for n in range(15) if n != 13])
+def test_a_quiz_that_is_kept_with_the_exercises_has_five_questions(number):
+    asked = questions(number)
     assert len({question.text for question in asked}) == 5
-    for none in ("99", "00"):
-        with pytest.raises(ValueError, match=f"no quiz of notebook '{none}'"):
-            questions(none)
+    for question in asked:
+        assert 2 <= len(set(question.choices)) == len(question.choices) and question.why
+
+
+def test_a_quiz_that_is_not_there_is_said_so(monkeypatch):
+    with pytest.raises(ValueError, match="no quiz of notebook '99'"):
+        questions("99")
+    monkeypatch.delattr("adb_core.teaching.exercises.nb10.QUIZ")
+    with pytest.raises(ValueError, match="no quiz of notebook '10'"):
+        questions("10")
 
 
 def test_a_shown_figure_carries_its_description(monkeypatch):

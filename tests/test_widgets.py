@@ -14,13 +14,16 @@ from adb_core.metrics import where
 from adb_core.pictures import opened
 from adb_core.plots import DriftPoint, alt_text
 from adb_core.recording import Recording
-from adb_core.teaching import make_grid
+from adb_core.study.plan import Plan
+from adb_core.teaching import make_grid, make_tracks
 from adb_core.teaching.grid import MUS, SIGMAS, Grid, Point, lambdas, load_grid, variants
+from adb_core.teaching.tracks import SCORES, Track, Tracks, View, cut, load_tracks, pasted
 from adb_core.widgets import (
     AttentionExplorer,
     BeforeAfter,
     DriftExplorer,
     FormingMaps,
+    FrontierExplorer,
     Panel,
     PromptBench,
     RegularizerPlayground,
@@ -140,6 +143,129 @@ def test_forming_maps_show_a_moment_and_say_its_numbers():
         FormingMaps([], photos, "cat")
     with pytest.raises(ValueError, match="after 0 steps there are maps of 2 photos, and 1 photos"):
         FormingMaps([(0, maps(0.4))], photos[:1], "cat")
+
+
+def track(concept, recipe, slope):
+    """Three moments of a training; ``slope`` is what each costs of the text."""
+    views = [
+        View(
+            10 * k,
+            "finetune" if k else "base model",
+            {"text": 1 - slope * k, "identity": 0.2 + 0.2 * k, "joint": 0.1 * k},
+            np.full((2, 16, 16, 3), 40 * k, np.uint8),
+            np.full((2, 4, 4), 0.1 * k + slope, np.float32),
+        )
+        for k in range(3)
+    ]
+    return Track(concept, recipe, 20, tuple(views))
+
+
+def stored(*recipes, concepts=("pico", "zorro")):
+    every = [track(c, r, 0.1 * n) for c in concepts for n, r in enumerate(recipes)]
+    prompts, by_name = ("a {}", "a {} on the beach"), {(t.concept, t.recipe): t for t in every}
+    return Tracks((0.0, 0.5, 1.0), prompts, 12, by_name)
+
+
+def test_frontier_explorer_moves_pictures_maps_and_scores_together():
+    explorer = FrontierExplorer(stored("gentle", "rough"))
+    assert explorer.text == (
+        "gentle after 0 of 20 steps: text 1.00, identity 0.20, joint 0.00; "
+        "rough after 0 of 20 steps: text 1.00, identity 0.20, joint 0.00"
+    )
+    first = opened(explorer.picture.value)
+    explorer.at.value = 2
+    assert explorer.text.endswith(
+        "rough after 20 of 20 steps: text 0.80, identity 0.60, joint 0.20"
+    )
+    last = opened(explorer.picture.value)
+    assert last.shape == first.shape and last.shape[1] == 2 * (2 * 128 + 6) + 24
+    height = 22 + 6 + 128  # a line of text, and one row of pictures
+    assert (last[28:height, :128] == 80).all() and (first[28:height, :128] == 0).all()
+    for part in (slice(height + 6, height + 134), slice(height + 144, None)):
+        assert (first[part] != last[part]).any()  # the maps; the plane and the bars
+
+
+def test_frontier_explorer_compares_any_two_recipes_of_any_individual():
+    explorer = FrontierExplorer(stored("gentle", "rough", "wild"), "gentle", "wild")
+    explorer.at.value = 1
+    assert "wild after 10 of 20 steps: text 0.80" in explorer.text
+    before = explorer.picture.value
+    explorer.second.value = "rough"
+    assert "rough after 10 of 20 steps: text 0.90" in explorer.text
+    assert explorer.picture.value != before
+    explorer.second.value = "gentle"  # with itself: both are drawn, in their own colors
+    assert explorer.text.count("gentle after 10") == 2
+    explorer.concept.value = "zorro"
+    assert [t.concept for t in explorer.shown] == ["zorro", "zorro"]
+    assert len(explorer.filmstrip(explorer.at, [0, 1, 2]).axes) >= 3 and explorer.at.value == 1
+
+
+@pytest.mark.parametrize(
+    ("recipes", "chosen", "says"),
+    [
+        (("gentle",), (), "two recipes are compared, and stored are: gentle"),
+        (
+            ("gentle", "rough"),
+            ("gentle", "other"),
+            "no training of 'other' is stored: gentle, rough",
+        ),
+    ],
+)
+def test_frontier_explorer_says_what_is_missing(recipes, chosen, says):
+    with pytest.raises(ValueError, match=says):
+        FrontierExplorer(stored(*recipes), *chosen)
+
+
+def test_sheets_are_cut_as_they_were_pasted():
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 2, 5, 7, 3), dtype=np.uint8)
+    sheet = pasted(pictures)
+    assert sheet.shape == (15, 14, 3)
+    np.testing.assert_array_equal(sheet[5:10, 7:], pictures[1, 1])
+    np.testing.assert_array_equal(cut(sheet, 3, 2), pictures)
+
+
+def test_tracks_are_trained_and_a_stopped_run_goes_on(tiny_base, tmp_path, monkeypatch):
+    looked = []
+
+    class Making(make_tracks.Making):
+        def look(self, model, step, stage):
+            looked.append((self.recipe, step, stage))
+            super().look(model, step, stage)
+
+    plan = Plan(
+        recipes=("dreambooth",), concepts=("pico",), seeds=(0,), steps=2, moments=2, truth=1,
+        prompts=make_tracks.PLAN.prompts[:2], longer=2.0,
+    )  # fmt: skip
+    short = replace(adb.recipe("dreambooth"), stages=short_recipe(1).stages[:1])
+    monkeypatch.setattr("adb_core.study.plan.recipe", lambda name: short)
+    monkeypatch.setattr(make_tracks, "named", lambda name: short)
+    monkeypatch.setattr(make_tracks, "Making", Making)
+    monkeypatch.setattr(make_tracks, "SHOWN", (0, 1))
+    tools = make_tracks.bench(tiny_base, plan)
+    tracks = make_tracks.make_tracks(tmp_path, tools, progress=False)
+    assert [step for _, step, _ in looked] == [0, 1, 2] and looked[0][2] == "base model"
+    again = make_tracks.make_tracks(tmp_path, tools, progress=False)
+    assert len(looked) == 3, "a finished training was made again"
+    view = again.by_name["pico", "dreambooth"].views[2]
+    assert view.images.shape == (2, 128, 128, 3) and view.maps.shape == (2, 16, 16)
+    assert 0 < view.maps.max() <= 1 and set(view.scores) == set(SCORES)
+    assert tracks.shares == (0.0, 1.0, 2.0) and tracks.prompts[0] == "a photo of a {}"
+    with pytest.raises(FileNotFoundError, match="make_tracks"):
+        load_tracks(tmp_path / "nowhere")
+
+
+def test_bundled_tracks_can_be_compared_moment_by_moment():
+    tracks = load_tracks()
+    assert set(tracks.by_name) == {(c, r) for c in tracks.concepts for r in tracks.recipes}
+    for each in tracks.by_name.values():
+        shares = [view.step / each.preset for view in each.views]
+        np.testing.assert_allclose(shares, tracks.shares, atol=0.01)
+        assert each.preset == adb.recipe(each.recipe).steps, (
+            "the recipe has changed: make them anew"
+        )
+        assert all(0 <= view.scores[score] <= 1.2 for view in each.views for score in SCORES)
+    starts = {(t.concept, str(t.views[0].scores)) for t in tracks.by_name.values()}
+    assert len(starts) == len(tracks.concepts), "every training begins at the base model"
 
 
 def test_prompt_bench_draws_and_puts_errors_into_its_line(tiny_base):

@@ -16,6 +16,7 @@ _SUBMODULE_OF = {
     "Question": "quizzes", "quiz": "quizzes",
     "show": "showing", "show_film": "showing",
     "Rehearsal": "studies", "ballot": "studies", "kept_study": "studies", "rehearsal": "studies",
+    "Track": "tracks", "Tracks": "tracks", "View": "tracks", "load_tracks": "tracks",
     "StoredStudy": "stored", "stored_study": "stored",
     "interleave": "timing", "times_faster": "timing",
     "changed_weights": "weights", "copy_weights": "weights",

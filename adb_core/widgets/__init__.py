@@ -10,6 +10,7 @@ from .before_after import BeforeAfter
 from .canvas import Canvas
 from .drift import DriftExplorer
 from .forming import FormingMaps
+from .frontier import FrontierExplorer
 from .panel import Panel, Worker, wide
 from .picture_slider import PictureSlider
 from .playground import RegularizerPlayground
@@ -24,6 +25,7 @@ __all__ = [
     "Canvas",
     "DriftExplorer",
     "FormingMaps",
+    "FrontierExplorer",
     "Panel",
     "PictureSlider",
     "PowerCalculator",

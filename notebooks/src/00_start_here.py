@@ -263,6 +263,12 @@ def threshold(same, different):
 adb.teaching.check("00.3", threshold)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("00"))
+
+# %% [markdown]
 # ## Map of the series
 #
 # | notebook | the one idea |
@@ -278,6 +284,8 @@ adb.teaching.check("00.3", threshold)
 # | [08 the regulariser][08] | two numbers of a map, pulled towards two others |
 # | [09 measuring][09] | does it work, and how would you know? |
 # | [10 would people prefer it?][10] | what votes say, and how many it takes |
+# | [11 where the time goes][11] | what a step of training costs, and what can be saved |
+# | [12 your own pictures][12] | what makes good photos, and what fits into a machine |
 # | [13 beyond still images][13] | walks, boxes and sheets, without training |
 # | [14 responsible use][14] | what it assumes, copies and leaks |
 #
@@ -291,6 +299,8 @@ adb.teaching.check("00.3", threshold)
 # [08]: 08_the_regularizer.ipynb
 # [09]: 09_measuring.ipynb
 # [10]: 10_user_study.ipynb
+# [11]: 11_faster.ipynb
+# [12]: 12_your_own_pictures.ipynb
 # [13]: 13_beyond_still_images.ipynb
 # [14]: 14_responsible_use.ipynb
 #

@@ -16,15 +16,14 @@
 #
 # {{badge}}
 #
-# A text-to-image model of the Stable Diffusion family is four parts: a **text encoder** turns words
-# into vectors, a **VAE** turns pictures into small latents and back, a **U-Net** says what is noise
-# in a noisy latent, and a **scheduler** decides how big a step to take. Here you run each one
-# alone, then put them together, and your own loop draws the pipeline's picture.
+# A model of the Stable Diffusion family has four parts: a **text encoder** turns words into
+# vectors, a **VAE** pictures into small latents and back, a **U-Net** says what is noise in a
+# latent, and a **scheduler** how big a step to take. You run each one alone, then all together,
+# until your own loop draws the pipeline's picture.
 #
 # **You will learn**
-# - what goes in and out of text encoder, VAE, U-Net and scheduler, as shapes and as pictures;
-# - what the U-Net predicts (the velocity $v$), and how to get the clean picture and the noise back
-#   from it;
+# - what goes in and out of each part, as shapes and as pictures;
+# - what the U-Net predicts, and how to get the clean picture and the noise back from it;
 # - how guidance and a sampling loop work, in about ten lines that agree with the library.
 #
 # **Prerequisites:** [notebook 00](00_start_here.ipynb); Python, and the idea of a tensor.
@@ -34,8 +33,7 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
-# The four parts of this page have blue frames. The same picture returns in every notebook, with
-# another box lit.
+# The four parts of this page have blue frames.
 
 # %%
 import adb_core as adb
@@ -46,8 +44,8 @@ adb.teaching.show(diagram)
 # %% [markdown]
 # ## 1. Four parts
 #
-# The architecture is latent diffusion (Rombach et al. 2022,
-# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752)): the parts of Stable Diffusion 2.1, smaller.
+# This is latent diffusion ([Rombach et al. 2022](https://arxiv.org/abs/2112.10752)): the parts of
+# Stable Diffusion 2.1, smaller.
 
 # %%
 import inspect
@@ -71,9 +69,9 @@ print(
 # %% [markdown]
 # ## 2. Words to numbers
 #
-# The tokenizer cuts a text into pieces that it has numbers for. `</w>` marks the end of a word.
+# The tokenizer cuts a text into pieces that it has numbers for. `</w>` ends a word.
 #
-# **Predict.** Every word of the toy world is one piece. "Pelican" is none. What will become of it?
+# **Predict.** Every word of this world is one piece. "Pelican" is none. What will become of it?
 
 # %%
 prompt = "a photo of a red cat wearing a hat on the beach"
@@ -96,14 +94,14 @@ print("numbers:", tokenize(prompt)[0, :15].tolist(), "...")
 print("shape:", tuple(tokenize(prompt).shape))
 
 # %% [markdown]
-# **Explain.** An unknown word falls apart into known pieces, down to single letters. The model has
-# never learned what they mean together, so a new concept gets a new row in the table, `[V]`,
-# instead of a spelled-out name (notebook 03).
+# **Explain.** An unknown word falls apart into known pieces, down to single letters, whose sum the
+# model has never learned. So a new concept gets a new row in the table, `[V]`, and no spelled-out
+# name (notebook 03).
 #
 # ## 3. Numbers to vectors
 #
-# The text encoder is a small transformer. It returns one vector, a *state*, for every token, and it
-# is these states that the U-Net will look at.
+# The text encoder, a small transformer, returns a vector for every token, its *state*. These the
+# U-Net will look at.
 #
 # **Predict.** Which states change if "beach" becomes "moon"? And if "red" becomes "blue"?
 
@@ -129,13 +127,12 @@ print("red -> blue changes:", changed(prompt.replace("red", "blue")))
 # %% [markdown]
 # **Explain.** The encoder reads from left to right: a token sees itself and what stands before it.
 # The state of "cat" knows that the cat is red, but not where it will stand. So **the state of every
-# word after `[V]` contains some of `[V]`**: one way in which it can spoil the rest of a prompt.
+# word after `[V]` contains some of `[V]`**: one way to spoil the rest of a prompt.
 #
 # ## 4. The VAE's round trip
 #
-# The U-Net does not work on pixels. The VAE's encoder makes a picture 8 times smaller in each
-# direction, as Stable Diffusion's does, with 16 channels (Stable Diffusion's: 4); its decoder goes
-# back. Both are frozen for ever: no recipe in this series trains them.
+# The VAE's encoder makes a picture 8 times smaller in each direction, as Stable Diffusion's does,
+# with 16 channels (there: 4); its decoder goes back. No recipe trains either.
 #
 # **Predict.** 49,152 numbers become 4,096. What will be missing after the way there and back?
 
@@ -180,9 +177,8 @@ adb.teaching.fact("least PSNR of the three", psnr.min(), between=(25, 40), unit=
 adb.teaching.fact("spread of the latents", latents.std(), between=(0.7, 1.3))
 
 # %% [markdown]
-# **Explain.** Nearly everything survives: eyes, spots and the star too. PSNR says how large the
-# difference is, in decibels, and higher is better. This bounds all that follows: what the VAE
-# cannot draw, no recipe can learn. A latent is still a picture of sorts; its sixteen channels:
+# **Explain.** Nearly everything survives, eyes, spots and star too (PSNR in decibels; higher is
+# better). What the VAE cannot draw, no recipe can learn. The latent's sixteen channels:
 
 
 # %%
@@ -203,13 +199,13 @@ adb.teaching.show(
 # %% [markdown]
 # ## 5. Noise, by the schedule
 #
-# Training needs pictures at every level of noise. With the clean latent $x_0$ and Gaussian noise
-# $\epsilon$ (Ho et al. 2020, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239), eq. 4),
+# With the clean latent $x_0$ and Gaussian noise $\epsilon$ ([Ho et al.
+# 2020](https://arxiv.org/abs/2006.11239), eq. 4),
 #
 # $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon,\qquad
 # \bar\alpha_t = \prod_{s\le t}(1-\beta_s).$$
 #
-# The squares of the two weights add up to 1, so the latent's spread stays about 1 throughout.
+# The squares of the weights add up to 1, and so the latent's spread stays about 1.
 
 # %%
 config = base.scheduler.config
@@ -231,8 +227,7 @@ weight = float(alpha_bar[-1].sqrt())
 adb.teaching.fact("weight of the picture at the last step", weight, between=(0.06, 0.08))
 
 # %% [markdown]
-# **Predict.** At which timestep will *you* no longer be able to say what the picture shows? Move
-# the slider.
+# **Predict.** At which timestep will *you* no longer be able to say what the picture shows?
 
 # %%
 noise = torch.randn(latents[:1].shape, generator=torch.Generator().manual_seed(3))
@@ -248,7 +243,7 @@ slider = adb.widgets.PictureSlider("timestep", rows, said, title, start=250)
 slider.view
 
 # %% [markdown]
-# The same by code, and our formula beside the library's `add_noise`:
+# The same by code, beside the library's `add_noise`:
 
 # %%
 for t in (100, 500, 900):
@@ -264,16 +259,15 @@ print("equal to the scheduler's add_noise:", torch.allclose(ours, theirs, atol=1
 
 # %% [markdown]
 # **Explain.** The picture fades gradually, colours and large shapes last. Even the last level keeps
-# 7 % of it, so sampling starts from purer noise than anything the U-Net was trained on: a known
-# flaw of Stable Diffusion's schedule (Lin et al. 2023,
-# [arXiv 2305.08891](https://arxiv.org/abs/2305.08891)).
+# 7 % of it, so sampling starts from purer noise than any that was trained on: a known flaw of
+# Stable Diffusion's schedule ([Lin et al. 2023](https://arxiv.org/abs/2305.08891)).
 #
 # ## 6. What the U-Net predicts
 #
 # Write the two weights as $\cos\varphi_t=\sqrt{\bar\alpha_t}$ and
 # $\sin\varphi_t=\sqrt{1-\bar\alpha_t}$. Then $x_t$ is $x_0$ turned towards $\epsilon$, and the
-# **velocity** is the direction of that turn (Salimans and Ho 2022,
-# [arXiv 2202.00512](https://arxiv.org/abs/2202.00512), appendix D):
+# **velocity** is the direction of that turn ([Salimans and Ho
+# 2022](https://arxiv.org/abs/2202.00512), appendix D):
 #
 # $$v = \cos\varphi\;\epsilon - \sin\varphi\;x_0 .$$
 #
@@ -294,17 +288,15 @@ print("picture recovered:", torch.allclose(cos * x_t - sin * v, x0, atol=1e-5))
 print("noise recovered:", torch.allclose(sin * x_t + cos * v, eps, atol=1e-5))
 
 # %% [markdown]
-# This is the target wherever the core trains, or the noise itself with models that predict noise,
-# as Stable Diffusion 2.1-base. Training minimises
-# $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$.
+# This is the target wherever the core trains; of models that predict noise, as Stable Diffusion
+# 2.1-base, the noise itself. Training minimises $\lVert v - v_\theta(x_t, t, \text{text})\rVert^2$.
 
 # %%
 print(inspect.getsource(adb.losses.diffusion_target))
 
 # %% [markdown]
-# **Predict.** The U-Net sees our cat at five levels of noise, and its caption. From its $v_\theta$
-# we compute its guess of the clean picture. What will the guess look like at $t = 999$, where
-# almost nothing is left to see?
+# **Predict.** The U-Net sees our cat at five levels of noise, and the caption. What will its guess
+# of the clean picture look like at $t = 999$?
 
 # %%
 times = torch.tensor([50, 250, 500, 750, 999])
@@ -345,20 +337,20 @@ for k in (0, 4):
     adb.teaching.fact(name, gain, between=(0.9, 1.2) if k == 0 else (1.03, 3))
 
 # %% [markdown]
-# **Explain.** With little noise the picture itself says what it shows. With much noise the caption
-# says what colour that cat has. The best guess under a squared error is the *mean* of all pictures
-# that would fit, which is a blur; a sharp picture needs many small steps, each of which decides a
-# little more. In the last column sky and sand are there even without a caption: the 7 %.
+# **Explain.** With little noise the picture itself says what it shows; with much, the caption says
+# what colour that cat has. The best guess under a squared error is the *mean* of all pictures that
+# would fit, a blur; a sharp picture takes many small steps. Sky and sand are in the last column
+# without a caption too: the 7 %.
 #
 # ## 7. Guidance by hand
 #
 # The U-Net is asked twice, with the caption ($v_c$) and with an empty one ($v_u$), and the
-# difference is exaggerated (classifier-free guidance: Ho and Salimans 2022,
-# [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)):
+# difference is exaggerated (classifier-free guidance, [Ho and Salimans
+# 2022](https://arxiv.org/abs/2207.12598)):
 #
 # $$v = v_u + s\,(v_c - v_u).$$
 #
-# $s=1$ is the caption alone, $s=0$ no caption. Both questions fit into one batch of two.
+# $s=1$ is the caption alone, $s=0$ no caption. Both questions fit into one batch.
 
 # %%
 text = torch.cat([encode_text(""), states])  # (2, 40, 128): the empty caption first
@@ -388,8 +380,7 @@ adb.teaching.show(
 )
 
 # %% [markdown]
-# **Predict.** Complete pictures now, from $s = 1$ to $s = 12$, for three seeds. Where would you
-# stop, and what goes wrong beyond?
+# **Predict.** Complete pictures now, from $s = 1$ to $s = 12$. What goes wrong at either end?
 
 # %%
 chosen = (1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
@@ -422,15 +413,13 @@ adb.teaching.fact("edges at 12, times those at 3", hard[12.0] / hard[3.0], betwe
 
 # %% [markdown]
 # **Explain.** Louder is not surer. At 1 one of the cats hides behind a box that nobody asked for;
-# at 12 edges are half as hard again, the sky has stripes and the faces suffer. Three pictures prove
-# little: the core's default, 3, was chosen on many prompts. Stable Diffusion is usually sampled
-# with 7.5.
+# at 12 edges are half as hard again, and faces suffer. The core's default, 3, was chosen on many
+# prompts; Stable Diffusion usually takes 7.5.
 #
 # ## 8. The sampling loop
 #
-# All that is missing is the step from one level to the next. DDIM (Song et al. 2021,
-# [arXiv 2010.02502](https://arxiv.org/abs/2010.02502), eq. 12, without added noise) takes the guess
-# of the clean picture and of the noise, and mixes them anew at the lower level $t'$:
+# DDIM ([Song et al. 2021](https://arxiv.org/abs/2010.02502), eq. 12, without added noise) takes the
+# guess of the clean picture and of the noise, and mixes them anew at the lower level $t'$:
 #
 # $$x_{t'} = \sqrt{\bar\alpha_{t'}}\,\hat x_0 + \sqrt{1-\bar\alpha_{t'}}\,\hat\epsilon .$$
 
@@ -450,8 +439,8 @@ for t in times:
 by_hand = to_images(x)[0]
 
 # %% [markdown]
-# **Predict.** The pipeline of `diffusers`, with its own `DDIMScheduler`, gets the same prompt,
-# noise and scale. Will its picture be similar, nearly equal, or equal?
+# **Predict.** `diffusers`' own pipeline gets the same prompt, noise and scale. Will its picture be
+# similar, nearly equal, or equal?
 
 # %%
 from diffusers import DDIMScheduler
@@ -467,8 +456,7 @@ far = int(np.abs(picture.astype(int) - by_hand).max())
 adb.teaching.fact("largest difference of a pixel, of 255", far, between=(0, 1))
 
 # %% [markdown]
-# Here is how it came about: above, the noisy latent decoded; below, the guess of the clean picture
-# at the same moment.
+# How it came about:
 
 # %%
 moments = [0, 3, 7, 11, 17, 24]
@@ -487,14 +475,14 @@ gone = 100 * (1 - far[7] / far[0])
 adb.teaching.fact("way to the last guess after 8 of 25 steps", gone, between=(50, 100), unit="%")
 
 # %% [markdown]
-# **Explain.** Large shapes and the layout are settled in the first third, details last: a word that
-# is overlooked early is hard to bring in later.
+# **Explain.** Layout and large shapes are settled in the first third, details last: a word that is
+# overlooked early is hard to bring in later.
 #
 # ## 9. A better step
 #
-# DPM-Solver++ (Lu et al. 2022, [arXiv 2211.01095](https://arxiv.org/abs/2211.01095)) also uses the
-# previous guess to see where the path is bending. Its formula is longer, so here the scheduler does
-# the step; the loop stays ours.
+# DPM-Solver++ ([Lu et al. 2022](https://arxiv.org/abs/2211.01095)) also uses the previous guess, to
+# see where the path is bending. Its formula is longer, so the scheduler does the step; the loop
+# stays ours.
 
 # %%
 from diffusers import DPMSolverMultistepScheduler
@@ -510,8 +498,8 @@ far = int(np.abs(library.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Predict.** With only 8 steps instead of 25, which of the two comes nearer to where 100 small
-# steps lead?
+# **Predict.** With 8 steps instead of 25, which of the two comes nearer to where 100 small steps
+# lead?
 
 # %%
 seeds = [0, 1, 2, 3]
@@ -536,17 +524,15 @@ nearer = gap["DDIM"] / gap["DPM-Solver++"]
 adb.teaching.fact("distance of DDIM, times DPM-Solver++'s", nearer, between=(1, 9))
 
 # %% [markdown]
-# **Explain.** DPM-Solver++ comes nearer: on four pictures of one prompt an illustration, not a
-# measurement.
+# **Explain.** DPM-Solver++ comes nearer; four pictures of one prompt illustrate it, no more.
 #
 # ## 10. Fresh noise on the way
 #
-# So far the start decided everything. A sampler may also take out a little more noise than a step
-# asks for and put fresh noise in its place. In theory both draw from the same distribution. In
-# practice a U-Net makes mistakes, and fresh noise lets later steps mend them. The bundled model is
-# drawn with DPM-Solver++'s variant of this kind (`sde-dpmsolver++` in its scheduler file).
+# A sampler may also take out a little more noise than a step asks for and put fresh noise in its
+# place, which lets later steps mend a U-Net's mistakes. The bundled model is drawn so
+# (`sde-dpmsolver++`).
 #
-# **Predict.** The same prompts, U-Net, starts and number of steps. Will you see a difference?
+# **Predict.** The same in everything else. Will you see a difference?
 
 # %%
 listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
@@ -570,7 +556,7 @@ for name, images in lots.items():
     adb.teaching.fact(f"{name}: of what was asked for", found, between=(80, 100), unit="%")
 
 # %% [markdown]
-# The same by hand: the generator that drew the start goes on to draw the fresh noise.
+# By hand: the generator that drew the start goes on to draw the fresh noise.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -585,10 +571,9 @@ far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Explain.** On twelve pictures there is nothing to choose: as much is found, and both are drawn
-# about as well. The difference is seen on more pictures. With an earlier version of this model and
-# 48 scenes, the judge found the category in 85 % without and 90 % with fresh noise, and the second
-# color in 34 and 58 %. How many pictures it takes to see something is a question for notebook 09.
+# **Explain.** On twelve pictures there is nothing to choose. With an earlier version of this model
+# and 48 scenes, the judge found the category in 85 % without and 90 % with fresh noise, the second
+# color in 34 and 58 %. How many pictures it takes to see something: notebook 09.
 #
 # ## Exercises
 #
@@ -615,8 +600,8 @@ adb.teaching.check("01.1", add_noise)
 # %% [markdown]
 # ### Exercise 2 (easy, 5 minutes): guidance for a batch
 #
-# The pipeline stacks its questions: `prediction` is (2b, c, h, w), first the b answers to the empty
-# caption, then the b answers to the captions. Return the guided prediction, (b, c, h, w).
+# `prediction` is (2b, c, h, w): first the b answers to the empty caption, then the b answers to the
+# captions. Return the guided prediction, (b, c, h, w).
 
 
 # %% tags=["stub"] exercise="01.2"
@@ -636,9 +621,9 @@ adb.teaching.check("01.2", guide)
 # %% [markdown]
 # ### Exercise 3 (medium, 10 minutes): from one language to the other
 #
-# Stable Diffusion 2.1-base predicts the noise $\epsilon$, the tiny model the velocity $v$. They say
-# the same. Given `x_t`, a predicted `eps`, and the number `a` = $\bar\alpha_t$, return the clean
-# latent $\hat x_0$ and the velocity $v$ that belong to it.
+# Stable Diffusion 2.1-base predicts the noise $\epsilon$, the tiny model the velocity $v$. Given
+# `x_t`, a predicted `eps`, and the number `a` = $\bar\alpha_t$, return the clean latent $\hat x_0$
+# and the velocity $v$ that belong to it.
 
 
 # %% tags=["stub"] exercise="01.3"
@@ -660,18 +645,21 @@ def translate(x_t, eps, a):
 adb.teaching.check("01.3", translate)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("01"))
+
+# %% [markdown]
 # ## Summary
 #
-# - Text encoder: one state for each token, and each state knows only what stands before it. VAE: 12
-#   times fewer numbers, at little cost.
-# - The U-Net predicts $v$; turning back by the angle $\varphi_t$ gives its guess of the clean
-#   picture and of the noise.
-# - Guidance exaggerates the difference that the caption makes; a sampler repeats guess and re-mix,
-#   from noise to picture.
+# - Text encoder: one state a token, which knows only what stands before it. VAE: 12 times fewer
+#   numbers, at little cost.
+# - The U-Net predicts $v$, from which follow its guesses of the clean picture and of the noise.
+# - Guidance exaggerates what the caption changes; a sampler repeats guess and re-mix.
 # - Your loop and the library's pipeline draw the same picture.
 #
 # Where the words enter has stayed closed so far: the U-Net's cross-attention.
 #
-# **Read next:** sections 3.2 and 3.3 of Rombach et al. 2022,
-# [arXiv 2112.10752](https://arxiv.org/abs/2112.10752). **Next notebook:**
-# [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).
+# **Read next:** sections 3.2 and 3.3 of [Rombach et al. 2022](https://arxiv.org/abs/2112.10752).
+# **Next notebook:** [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).

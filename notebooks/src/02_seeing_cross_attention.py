@@ -17,9 +17,9 @@
 # {{badge}}
 #
 # Text enters the U-Net at one kind of place only: its **cross-attention** layers. There every pixel
-# asks which words concern it, and the answer is a row of probabilities. Read the other way round,
-# they are a picture for each word: **where** it is looked at from. AttnDreamBooth steers these
-# maps. Let us learn to read them, and to distrust them.
+# asks which words concern it; the answer is a row of probabilities. Read the other way round, they
+# are a picture for each word: **where** it is looked at from. AttnDreamBooth steers these maps.
+# Learn to read them, and to distrust them.
 #
 # **You will learn**
 # - attention by hand: $\mathrm{softmax}(QK^\top/\sqrt d)\,V$ on a real layer of a real U-Net;
@@ -44,8 +44,8 @@ adb.teaching.show(diagram)
 # %% [markdown]
 # ## 1. A picture whose truth is known
 #
-# The toy world draws pictures *and* the mask of each thing in them. This one is brought to the
-# latent space and noised, as in training.
+# The toy world draws pictures *and* the mask of each thing. This one is encoded and noised, as in
+# training.
 
 # %%
 import inspect
@@ -93,13 +93,13 @@ print("words and their token positions:", words)
 # %% [markdown]
 # ## 2. Attention by hand
 #
-# Queries come from the picture, keys and values from the text (Vaswani et al. 2017,
-# [arXiv 1706.03762](https://arxiv.org/abs/1706.03762), eq. 1; Rombach et al. 2022, section 3.3):
+# Queries come from the picture, keys and values from the text (Vaswani et al. 2017, [arXiv
+# 1706.03762](https://arxiv.org/abs/1706.03762), eq. 1; Rombach et al. 2022, section 3.3):
 #
 # $$Q = X W_Q,\quad K = C W_K,\quad V = C W_V,\qquad
 # P = \mathrm{softmax}\!\left(\frac{QK^\top}{\sqrt d}\right),\qquad \text{out} = P\,V .$$
 #
-# We take one layer, catch what goes into it and what comes out, and do its work ourselves.
+# We catch what goes into one layer and what comes out, and do its work ourselves.
 
 # %%
 name = "up_blocks.2.attentions.1.transformer_blocks.0.attn2"
@@ -152,12 +152,11 @@ share = 100 * mass[words["hat"][0]]
 adb.teaching.fact("the share of 'hat'", share, between=(0, 1), unit="%")
 
 # %% [markdown]
-# The start token gets nine tenths of everything; "hat" gets next to nothing in this layer, and
-# looks at the wrong place: one layer is not the whole story.
+# The start token gets nine tenths of everything; "hat" gets next to nothing, and looks at the wrong
+# place: one layer is not the whole story.
 #
 # **Explain.** Each pixel must give away a whole 1, also where no word concerns it; a token that
-# says nothing can take what is left over. Every map has its own scale here: compare *where* they
-# are bright.
+# says nothing takes what is left. Each map has its own scale here: compare *where* they are bright.
 #
 # ## 3. Build the capture by hand
 #
@@ -198,8 +197,7 @@ adb.teaching.fact("maps, ours and the core's: largest difference", off, between=
 print("sizes (batch, heads, pixels, words):", {tuple(c.shape) for c in mine.values()})
 
 # %% [markdown]
-# The core's `capture_attention` does this, and puts the processors back whatever happens. The lines
-# that matter:
+# The core's `capture_attention` does this, and always puts the processors back:
 
 # %%
 print(inspect.getsource(adb.attention.oracle_attention))
@@ -228,16 +226,17 @@ off = (both[..., d:] - P[..., chosen]).abs().max()
 adb.teaching.fact("the last channels and the columns: difference", off, between=(0, 1e-4))
 
 # %% [markdown]
-# **Explain.** Equal, up to rounding, and gradients flow through it, which the regulariser needs. In
-# the largest layers of Stable Diffusion 2.1 (5 heads, 64 x 64 pixels, 77 tokens) $P$ is 1,576,960
-# numbers; the columns of [V] and its category are 40,960.
+# **Explain.** Equal, up to rounding, and gradients flow through it. In the largest layers of Stable
+# Diffusion 2.1 (5 heads, 64 x 64 pixels, 77 tokens) $P$ is 1,576,960 numbers; the columns of [V]
+# and its category are 40,960.
 #
 # ## 5. The condition of this series
 #
 # A picture has many maps: layers, heads, sampling steps. And guidance asks the U-Net *twice* a
-# step, with the prompt and with an empty one, and exaggerates the difference. So a number about
-# attention means something only together with where it was read. On all pages, unless a cell says
-# otherwise:
+# step, with the prompt and with an empty one. Each question has maps of its own, and guidance
+# changes neither: it exaggerates the difference of the *answers*, and reaches later maps only
+# through the latent. So a number about attention needs to say where it was read. On all pages,
+# unless a cell says otherwise:
 #
 # - maps **in photos** (`photo_maps`): noised to $t$ = 200, 350, 500 of 1,000, asked once, no
 #   guidance; mean over heads and the layers at the latents' resolution. "Attention" is the mean
@@ -277,9 +276,8 @@ adb.teaching.show(adb.plots.attention_grid([[recording.image] * 3], [list(heats.
 
 # %% [markdown]
 # **Explain.** Already in step 1, out of nothing but noise, "hat" is looked at from where the hat
-# will be: where things go is decided very early. In the end its map is the narrowest.
-#
-# Layers and heads differ too: choose some in the explorer.
+# will be: where things go is decided very early. In the end its map is the narrowest. Layers and
+# heads differ too: choose some.
 #
 # ## 6. Is the hat on the cat?
 #
@@ -327,9 +325,8 @@ adb.teaching.show(
 # %% [markdown]
 # **Explain.** "Cat" and "hat" point at their things every time, where chance would be one in five
 # and one in seventeen. "Beach" hits because the beach is almost everywhere, so the hit is worth
-# little; and its IoU is poor, since a line of waves stands for a whole beach.
-#
-# Look at chance before you are impressed. No mask was used in training.
+# little; its IoU is poor, since a line of waves stands for a whole beach. Look at chance before you
+# are impressed. No mask was used in training.
 #
 # ## 7. What attention maps do not tell
 #
@@ -473,6 +470,12 @@ def streamed_map(q, blocks, position):
 
 # %% tags=["check"] exercise="02.4"
 adb.teaching.check("02.4", streamed_map)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("02"))
 
 # %% [markdown]
 # ## Summary

@@ -18,10 +18,8 @@
 #
 # Textual Inversion (Gal et al. 2022, [arXiv 2208.01618](https://arxiv.org/abs/2208.01618)) is the
 # smallest possible personalisation: the model stays exactly as it is, and one new word is searched
-# for. If the model can draw Pico at all, then some vector in the space of word embeddings should
-# make it do so.
-#
-# This notebook looks for that vector, and then at the price.
+# for. If the model can draw Pico at all, some vector should make it do so. This notebook looks for
+# it, and then at the price.
 #
 # **You will learn**
 # - which numbers Textual Inversion changes, and that nothing else changes by a single bit;
@@ -54,9 +52,8 @@ adb.teaching.show(diagram)
 # \big\| \epsilon - \epsilon_\theta(z_t, t, c(v)) \big\|^2$$
 #
 # (equation 2 of Gal et al.): the ordinary diffusion loss on the photos, with a prompt $c(v)$ that
-# contains [V]. The weights $\theta$ are constants. In this collection the method is a recipe, that
-# is, data for the one training engine. Our tiny model predicts the velocity instead of the noise
-# $\epsilon$; the loss is otherwise the same.
+# contains [V]. The weights $\theta$ are constants. Here the method is a recipe, that is, data for
+# the one training engine. (Our tiny model predicts the velocity instead of the noise $\epsilon$.)
 
 # %%
 import json
@@ -96,14 +93,13 @@ rows = (trial.token.text_encoder.get_input_embeddings().weight - before[name]).a
 print("changed rows:", rows.nonzero().flatten().tolist(), "| the row of [V]:", trial.token.ids)
 
 # %% [markdown]
-# **Explain.** One row, and nothing else. This is the charm of the method: the result fits in a file
-# of a few hundred bytes, and every prompt without [V] gives exactly the picture it gave before.
+# **Explain.** One row, and nothing else: the result fits in a few hundred bytes, and every prompt
+# without [V] gives exactly the picture it gave before.
 #
 # ## 2. Follow the word while it learns
 #
-# The core trains in a generator: each `next` takes one step. Whatever you want to see is up to the
-# loop. Ours asks where [V] is: how far from its start, how long the vector is, which words are
-# nearest. Every 25 steps it keeps the row.
+# The core trains in a generator: each `next` takes one step. Our loop asks where [V] is: how far
+# from its start, how long, near which words. Every 25 steps it keeps the row.
 #
 # **Predict.** [V] starts on the row of "cat". Where will it be at the end: still nearest to "cat",
 # near some other word, or near none?
@@ -145,8 +141,7 @@ print("nearest word:", last.nearest[0][0])
 # **Explain.** Left: [V] moves away from its start and does not come to rest; it ends several times
 # as long as a word's row (dotted: the mean). Middle: its direction turns away from "cat". Right: in
 # the projection it leaves the cloud of words. What its direction has most in common with is "teal",
-# and that is little. The optimiser writes what fits five photos into the row, louder than any word
-# is ever said. Nothing in the loss asks [V] to stay among the words.
+# and that is little. Nothing in the loss asks [V] to stay among the words.
 #
 # Move the slider to see each moment.
 
@@ -194,16 +189,15 @@ adb.teaching.fact("identity, base model", identity(plain.images), between=(-0.1,
 adb.teaching.fact("identity, inverted", identity(simple.images), between=(0.5, 0.85))
 
 # %% [markdown]
-# **Explain.** One vector turns the base model's cats into teal ones with orange spots. The model
-# has seen both before, on others; one row can say them at once, and the judge finds a good part of
-# Pico. Look closely, though: no star on the chest, spots on every patch of skin, and a face that is
-# hard to make out. What one row cannot say is what makes these things one individual.
+# **Explain.** One vector turns the base model's cats into teal ones with orange spots, and the
+# judge finds a good part of Pico. Look closely, though: no star on the chest, spots on every patch
+# of skin, and a face that is hard to make out. What one row cannot say is what makes these things
+# one individual.
 #
 # ## 4. The prompt grows
 #
 # Each of these prompts asks for four things besides Pico. We draw them with the rows that were
-# kept on the way, the same two seeds every time. The judge says what was found of them, and how
-# much Pico there is.
+# kept, the same two seeds every time.
 #
 # **Predict.** Both curves begin where the base model is. Which way will each go?
 
@@ -397,6 +391,12 @@ def rise(scores, v, share):
 
 # %% tags=["check"] exercise="03.4"
 adb.teaching.check("03.4", rise)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("03"))
 
 # %% [markdown]
 # ## Summary

@@ -387,6 +387,12 @@ def word_share(named, plain, base):
 adb.teaching.check("04.4", word_share)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("04"))
+
+# %% [markdown]
 # ## Summary
 #
 # - DreamBooth trains every weight of the U-Net and leaves the word where it was.

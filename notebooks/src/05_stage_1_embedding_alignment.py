@@ -18,12 +18,12 @@
 #
 # Textual Inversion asked the embedding to do everything (notebook
 # [03](03_textual_inversion_and_how_it_fails.ipynb)), DreamBooth asked it to do nothing
-# ([04](04_dreambooth_and_how_it_fails.ipynb)). AttnDreamBooth begins between the two: the embedding
-# moves from a good start, for a short time, and the rest is left to later stages.
+# ([04](04_dreambooth_and_how_it_fails.ipynb)). Both at once do not settle it: on Stable Diffusion,
+# says the paper, the U-Net then learns the concept and the embedding hardly moves. AttnDreamBooth
+# begins between the two: the embedding moves alone, from a good start, for a short time.
 #
-# The paper calls this stage *embedding alignment*
-# ([Pang et al. 2024](https://arxiv.org/abs/2406.05000), section 3): [V] is to find its place in a
-# sentence beside the other words, not to become the concept.
+# The paper calls this *embedding alignment* ([Pang et al. 2024](https://arxiv.org/abs/2406.05000),
+# section 3): [V] is to find its place in a sentence, not to become the concept.
 #
 # **You will learn**
 # - how one row of a table is trained while everything around it stays frozen;
@@ -76,8 +76,8 @@ same = torch.equal(token.rows[0].detach(), table[cat].mean(0))
 print("pieces of 'cat':", len(cat), "| the row of [V] equals their mean, bit for bit:", same)
 
 # %% [markdown]
-# So before the first step the model reads "a photo of a cat cat". [V] behaves like an ordinary noun
-# from the beginning; it has to keep that, not to find it.
+# So before the first step the model reads "a photo of a cat cat": [V] behaves like an ordinary
+# noun, and has only to keep that.
 #
 # ## 2. One trainable row
 #
@@ -429,6 +429,12 @@ def learn_row(table, start, ids, v, loss, steps, lr):
 
 # %% tags=["check"] exercise="05.4"
 adb.teaching.check("05.4", learn_row)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("05"))
 
 # %% [markdown]
 # ## Summary

@@ -17,9 +17,8 @@
 # {{badge}}
 #
 # After stage 1 (notebook [05](05_stage_1_embedding_alignment.ipynb)) the new word stands among the
-# other words. The U-Net has never met it. Which pixels should look at `[V]`, and how strongly?
-# Stage 2 trains exactly the layers in which pixels look at words, the **cross-attention** layers,
-# and nothing else.
+# other words. Which pixels should look at it, and how strongly? Stage 2 trains exactly the layers
+# in which pixels look at words, the **cross-attention** layers, and nothing else.
 #
 # **You will learn**
 # - which parameters stage 2 moves, and how to prove that it moves no others;
@@ -91,9 +90,8 @@ print("tensors of the U-Net that moved:", sum(not torch.equal(a, b) for a, b in 
 # %% [markdown]
 # ## 3. Where does `[V]` look now?
 #
-# A picture that is being made changes with the model. To compare maps fairly we look at Pico's own
-# **photos**, under the condition of notebook 02: `photo_maps` adds the same noise every time and
-# asks the U-Net once what it sees.
+# A picture that is being made changes with the model. To compare fairly we look at Pico's own
+# **photos**, under the condition of notebook 02: `photo_maps` adds the same noise every time.
 
 
 # %%
@@ -164,16 +162,14 @@ print("the regulariser by hand equals the core's:", torch.allclose(by_hand, core
 adb.teaching.fact("the regulariser / the diffusion loss", core / diffusion, between=(0, 0.1))
 
 # %% [markdown]
-# **Explain.** The maps come out of a softmax, and a softmax can be differentiated. So a sentence
-# about maps ("be as bright as that one") is a loss like any other. Where a category has several
-# pieces, the means of their statistics are taken.
+# **Explain.** The maps come out of a softmax, which can be differentiated. So a sentence about maps
+# ("be as bright as that one") is a loss like any other.
 #
-# A category may fall apart into several pieces ("sun", "flower"), and `[V]` may have several
-# vectors. Each piece then has a mean and a variance of its own, and $\mu_{cat}$ and
-# $\sigma^2_{cat}$ are the means of these. To average the *maps* first would smooth them: of two and
-# of four pieces the mean map had 0.48 and 0.22 of the pieces' variance, and `[V]` would be asked to
-# be flatter than any piece. The authors take the first piece alone. Vectors of `[V]` are held to
-# the category one by one, as the authors do it.
+# A category may fall apart into several pieces ("sun", "flower"). Each has a mean and a variance of
+# its own, and $\mu_{cat}$ and $\sigma^2_{cat}$ are the means of these. To average the *maps* first
+# would smooth them: of two and of four pieces the mean map had 0.48 and 0.22 of the pieces'
+# variance, and `[V]` would be asked to be flatter than any piece. The authors take the first piece
+# alone. Several vectors of `[V]` are held to the category one by one, as the authors do it.
 #
 # ## 5. Train stage 2, and prove what moved
 #
@@ -193,8 +189,8 @@ print("tensors that moved:", len(changed), "of", len(at_start), "| of stage 2's:
 print("of them not named .attn2.:", sum(".attn2." not in name for name in changed))
 
 # %% [markdown]
-# **Explain.** Compared bit for bit, not "about the same". The row of `[V]`, which stage 1 moved, is
-# now as fixed as the other words: the U-Net learns to read it.
+# **Explain.** Compared bit for bit. The row of `[V]` is now as fixed as the other words: the U-Net
+# learns to read it.
 #
 # ## 6. Before and after
 #
@@ -218,10 +214,9 @@ for who, word in (("v", "[V]"), ("category", "'cat'")):
 
 # %% [markdown]
 # **Explain.** Before, [V] was looked at less than "cat", and mostly from the tail. After sixty
-# steps the two get the same attention to within a few per cent. [V] has come up, "cat" has hardly
-# moved. Where they look stays a little different: "cat" prefers the ears and the feet, [V] the tail
-# and the flank, where Pico's colors are. Two numbers of a map were asked for, and two numbers
-# agree.
+# steps the two get the same attention to within a few per cent: [V] has come up. Where they look
+# stays a little different: "cat" prefers the ears and the feet, [V] the tail and the flank, where
+# Pico's colors are. Two numbers were asked for, and two agree.
 #
 # Each record of training carries the mean and the variance of both maps:
 
@@ -229,8 +224,8 @@ for who, word in (("v", "[V]"), ("category", "'cat'")):
 adb.teaching.show(adb.plots.training_curves(history))
 
 # %% [markdown]
-# **Explain.** In stage 1 the line of [V] climbs from below; in stage 2 the two lines come together
-# within some twenty steps and stay there, while the diffusion loss goes on falling.
+# **Explain.** In stage 1 the line of [V] climbs from below; in stage 2 the two come together within
+# some twenty steps and stay there, while the diffusion loss goes on falling.
 #
 # And in a picture that is being made, from the same noise, by the model before and after:
 
@@ -280,9 +275,9 @@ for name, maps in ends.items():
 
 # %% [markdown]
 # **Explain.** With the regulariser on both sides "cat" stays nearly as it was. Held as a target, it
-# drifts more: its map is still changed by the weights that move, and nobody corrects it. Without
-# the regulariser "cat" takes over, and [V] falls to half of its attention: the U-Net finds it
-# easier to draw Pico at the word that it knows.
+# drifts more: the weights that move still change its map, and nobody corrects it. Without the
+# regulariser "cat" takes over, and [V] falls to half of its attention: the U-Net finds it easier to
+# draw Pico at the word that it knows.
 #
 # ## 8. What if stage 2 is skipped?
 #
@@ -305,13 +300,12 @@ adb.teaching.show(adb.plots.image_rows(drawn, labels, alt))
 
 # %% [markdown]
 # **Explain.** Here it can: the same balance, to within a fifth, and pictures that differ little.
-# Stage 3 has the same regulariser and moves the cross-attention too. The paper's ablation on Stable
-# Diffusion (section 4) finds the stage needed; there, a separate stage spares the slow third one
-# the work of repairing maps.
+# The paper's ablation on Stable Diffusion (section 4) finds the stage needed; there, a separate
+# stage spares the slow third one the work of repairing maps.
 #
 # ## 9. Watch the map form
 #
-# A photo of Pico, the map of `[V]`, the map of "cat", the two on one scale.
+# A photo of Pico, the maps of `[V]` and of "cat" on one scale.
 
 # %%
 forming = adb.widgets.FormingMaps(moments, concept.squares(base.side), concept.category)
@@ -426,6 +420,12 @@ def stage_2(unet, loss, steps, lr):
 
 # %% tags=["check"] exercise="06.4"
 adb.teaching.check("06.4", stage_2)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("06"))
 
 # %% [markdown]
 # ## Summary

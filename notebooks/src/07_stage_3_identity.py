@@ -387,6 +387,12 @@ def adamw(weight, gradient, steps, lr, decay, betas=(0.9, 0.999), eps=1e-8):
 adb.teaching.check("07.3", adamw)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("07"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Stage 1 finds the color, stage 2 the pattern, stage 3 the marks; what else the prompt asks for

@@ -374,6 +374,12 @@ def price(a, mean_cat, var_cat, lambda_mu, lambda_sigma):
 adb.teaching.check("08.4", price)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("08"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Mean: how much attention a word takes. Variance: how concentrated it is. Both together are a

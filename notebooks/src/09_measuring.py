@@ -16,25 +16,22 @@
 #
 # {{badge}}
 #
-# Nine notebooks have shown pictures. Pictures persuade, and they persuade whoever chose them. How
-# would you **know** that one method is better than another? What would a measurement say if there
-# were nothing to find, and how far would it scatter if everything were done again?
+# Pictures persuade whoever chose them. How would you **know** that one method is better? And what
+# would a measurement say if there were nothing to find?
 #
 # **You will learn**
-# - to compute identity and text alignment from their definitions, and to check each with a control
-#   that must fail and a ceiling that a perfect model reaches;
-# - to put an interval around a mean by resampling, without a formula;
-# - to read a comparison of methods along their whole training, and to tell effect from chance.
+# - to compute identity and text alignment, between a control that must fail and a ceiling;
+# - to put an interval around a mean by resampling;
+# - to compare methods along their whole training, and to tell effect from chance.
 #
-# **Prerequisites:** notebook [00](00_start_here.ipynb); 03 to 07 explain the methods that are
-# compared.
+# **Prerequisites:** notebooks [00](00_start_here.ipynb) and 03 to 07.
 #
 # **Measured time:** {{time}}
 
 # %% tags=["bootstrap"]
 
 # %% [markdown]
-# Everything so far ends in the box on the right. This page measures it.
+# Everything so far ends in the box on the right.
 
 # %%
 import adb_core as adb
@@ -45,8 +42,8 @@ adb.teaching.show(diagram)
 # %% [markdown]
 # ## 1. What is compared
 #
-# Three methods learn Pico from the same five photos, and the base model, which knows only "cat", is
-# the zero line. The prompts ask for four things besides Pico.
+# Three methods learn Pico from the same photos; the base model, which knows only "cat", is the zero
+# line. The prompts ask for four things besides.
 
 # %%
 import json
@@ -63,7 +60,7 @@ print(*prompts, sep="\n")
 print("asked for in the first one:", entries[0]["asks"])
 
 # %% [markdown]
-# Train, or load what an earlier notebook trained:
+# Train or load:
 
 # %%
 models = {"base model": base}
@@ -76,8 +73,7 @@ models["dreambooth"] = adb.teaching.trained(base, concept, "dreambooth")
 models["three stages"] = adb.teaching.trained(base, concept, "attndreambooth")
 
 # %% [markdown]
-# **Predict.** Before you look: which method will show the most of Pico, and which the most of the
-# rest?
+# **Predict.** Which method will show the most of Pico, and which the most of the rest?
 
 # %%
 texts = [p.replace("{}", concept.category) for p in prompts]
@@ -97,9 +93,8 @@ adb.teaching.show(
 # %% [markdown]
 # ## 2. Identity, from scratch
 #
-# The judge turns a picture into a vector of length 1; pictures of one individual get nearly one
-# direction, whatever the scene. The identity score of a picture is the cosine between its vector
-# $e(x)$ and the mean direction of the photos $p_1 \dots p_n$:
+# The judge turns a picture into a vector $e(x)$ of length 1. Identity is the cosine to the mean
+# direction of the photos $p_1 \dots p_n$:
 #
 # $$\text{identity}(x) = \cos\Big(e(x),\ \tfrac1n \sum_{i} e(p_i)\Big)$$
 
@@ -117,9 +112,9 @@ core = adb.metrics.cosine_to_mean(judge.identity(pictures["dreambooth"]), photos
 assert np.allclose(scores["dreambooth"]["identity"], core, atol=1e-5)
 
 # %% [markdown]
-# **A number needs its ends.** What would a perfect model get? A program draws this world, and can
-# draw Pico in every scene that was asked for: `ceiling` scores those true pictures, as they are and
-# after the VAE. The lower end are the photos of all other concepts.
+# **A number needs its ends.** The program that draws this world can draw Pico in every scene that
+# was asked for: `ceiling` scores these true pictures, as they are and after the VAE. The lower end
+# are the photos of all other concepts.
 
 # %%
 true = adb.metrics.ceiling(concept, asks[:: len(seeds)], [0], base=base, judge=judge)
@@ -136,13 +131,11 @@ adb.teaching.fact("the highest of them", others.max(), between=(0.2, 0.6))
 
 # %% [markdown]
 # **Explain.** A perfect model would get less than 1: under a hat and behind a drum there is less of
-# Pico to see, and that is no model's fault. The VAE takes hardly anything. Photos of others score
-# near 0, at most a little above a third. Between these ends a score means something.
+# Pico to see. Photos of others score near 0, at most a little above a third.
 #
 # ## 3. Text, from scratch
 #
-# For every prompt it is known what was asked for, word by word. The judge reads style, accessory,
-# relation, object and place off the picture; the text score is the share it finds:
+# The judge reads style, accessory, relation, object and place off the picture:
 #
 # $$\text{text}(x) = \frac{\text{attributes found in } x}{\text{attributes asked for}}$$
 
@@ -159,9 +152,8 @@ for name, images in pictures.items():
     assert np.allclose(scores[name]["text"], adb.metrics.found_shares(judge.read(images), asks))
 
 # %% [markdown]
-# Where there is no judge, as with real photographs, papers use CLIP: the cosine between the
-# embedding of the picture and the embedding of the prompt, **CLIP-T** (Ruiz et al. 2023). The word
-# `[V]` is replaced by the category, since CLIP has never heard of Pico.
+# Papers use CLIP: the cosine between the embeddings of picture and prompt, **CLIP-T** (Ruiz et al.
+# 2023). The category stands in for `[V]`.
 
 # %%
 said = [text for text in texts for _ in seeds]
@@ -178,8 +170,8 @@ for name, images in pictures.items():
 # %% [markdown]
 # ## 4. Controls that must fail
 #
-# **Predict.** Give each picture the next prompt. How much of it will the judge "find"? And how much
-# of Pico will it find if the photos are Zorro's?
+# **Predict.** Give each picture the next prompt: how much of it will the judge "find"? And how much
+# of Pico, if the photos are Zorro's?
 
 # %%
 turned = asks[len(seeds) :] + asks[: len(seeds)]
@@ -207,22 +199,18 @@ shared = np.mean([[a.get(k) == w for k, w in b.items()] for a, b in zip(asks, tu
 adb.teaching.fact("what a perfect picture scores with the next prompt", shared, between=(0.2, 0.4))
 
 # %% [markdown]
-# **Explain.** With the next prompt little is found, and what is found is what the prompts share
-# (all ask for a photo): a perfect picture would score the same. With Zorro's photos identity is
-# low. So both scores measure what they say; were the judge satisfied with anything, the controls
-# would be high too.
+# **Explain.** Only what the next prompt shares is found: a perfect picture would score the same.
+# With Zorro's photos identity is low.
 #
-# Now the methods. Textual Inversion, stopped where its preset stops, obeys every prompt and shows
-# little of Pico. DreamBooth shows most of him, and loses the plant on the moon. The three stages
-# obey, and show nearly as much. CLIP-T agrees about the control, but look at its scores: the base
-# model, which draws no Pico, has the highest. A score of the text alone rewards a method for not
-# learning; that is why there must be two.
+# Textual Inversion obeys every prompt and shows little of Pico. DreamBooth shows most of him, and
+# loses the plant on the moon. The three stages obey, and show nearly as much. CLIP-T is highest for
+# the base model: a score of the text alone rewards not learning.
 #
 # ## 5. How sure is a mean of twelve?
 #
-# Twelve pictures with other seeds would have given another mean. How different? The **bootstrap**
-# (Efron 1979) asks the pictures that are there: draw twelve of the twelve *with* replacement, take
-# the mean, and do it two thousand times. The middle 95 % of those means are the interval.
+# Other seeds would have given another mean. The **bootstrap** (Efron 1979) draws twelve of the
+# twelve *with* replacement, takes the mean, two thousand times. The middle 95 % of those means are
+# the interval.
 
 
 # %%
@@ -240,26 +228,22 @@ by_prompt = adb.bootstrap(values, groups=[k for k in range(len(prompts)) for _ i
 adb.teaching.fact("width, drawn by prompt", by_prompt.high - by_prompt.low, between=(0.02, 0.6))
 
 # %% [markdown]
-# **Explain.** Two pictures of one prompt share its difficulty, and six prompts are all we have. So
-# the honest unit to draw is the **prompt**: `groups=...` draws whole groups. In a comparison over
-# several concepts the unit is the concept, for the same reason.
+# **Explain.** Two pictures of one prompt share its difficulty. So the honest unit to draw is the
+# **prompt** (`groups=...`), and over several concepts the **concept**; with few of them the
+# interval comes out too narrow.
 #
-# ## 6. More than one individual, and the whole way
+# ## 6. The whole way
 #
-# One concept and one training are an anecdote with error bars. And each recipe was stopped
-# somewhere: stopped earlier, DreamBooth would have kept more of the prompt and less of Pico.
+# Stopped earlier, DreamBooth would have kept more of the prompt and less of Pico. So look at whole
+# trainings, and beyond their presets. From here on identity is divided by its ceiling. **Joint** is
+# the share of pictures that show the individual *and* all that was asked for.
 #
-# `adb evaluate` therefore trains every recipe on several individuals, longer than it should be, and
-# measures it on its way. The next cell prints the command that made `data/results/`. Settings are
-# chosen on the **tuning** half of the concepts; these are of the **held-out** half. A table of
-# concepts that somebody tuned on answers another question: how good can it be made to look?
+# **Predict.** Which way does DreamBooth's point move, up (identity) or to the left (text lost)? And
+# that of the three stages?
 #
-# Identity is divided by its ceiling here: 1 is a perfect model. The **joint** score is the share of
-# pictures that show the individual *and* everything that was asked for; ignoring either earns
-# nothing.
-#
-# **Predict.** While Textual Inversion trains, which way does its point move: up (identity) or to
-# the left (text lost)? And DreamBooth's?
+# One training is an anecdote. `adb evaluate` draws such curves over
+# several individuals: settings were chosen on the **tuning** half of the concepts, these are of the
+# **held-out** half.
 
 # %%
 study = adb.teaching.stored_study()
@@ -271,13 +255,11 @@ print("prompts:", len(plan["prompts"]), "| moments of each training:", plan["mom
 adb.teaching.show(figures["frontier_methods"])
 
 # %% [markdown]
-# **Explain.** All curves begin at the base model, at the lower right. Textual Inversion hardly
-# leaves it: all of the text, next to nothing of the individual. DreamBooth goes up *and to the
-# left* from its first steps on: identity is paid for with text. The three stages go up first. Where
-# text is within three points of the base model's (the dotted line) they have 0.40 of a perfect
-# model's identity and DreamBooth 0.19; Textual Inversion and DreamBooth at once have as much as the
-# three stages. Farther left the curves meet: whoever is content with less text gets more identity
-# from DreamBooth.
+# **Explain.** All curves begin at the base model. Textual Inversion hardly leaves it. DreamBooth
+# goes up *and to the left*: identity is paid for with text. The three stages go up first. Where
+# text is within three points of the base model's (dotted), they have 0.40 of a perfect model's
+# identity and DreamBooth 0.19; Textual Inversion and DreamBooth at once have as much as the three
+# stages. Farther left the curves meet.
 #
 # **Predict.** The more a prompt asks for, the more there is to lose. Whose line will fall most?
 
@@ -286,18 +268,15 @@ adb.teaching.show(figures["joint_by_complexity_methods"])
 adb.teaching.show(figures["identity_share_by_complexity_methods"])
 
 # %% [markdown]
-# **Explain.** The joint score falls for everybody as prompts grow. At five things DreamBooth has no
-# picture left in which both are right, the three stages one in eight. Identity alone falls less,
-# and is DreamBooth's throughout: at its preset's end it has gone farther to the left. The ceiling
-# stays at 1 nearly everywhere, so the prompts are not impossible.
+# **Explain.** The joint score falls for everybody. At five things DreamBooth has no picture left in
+# which both are right, the three stages one in eight. Identity is DreamBooth's: at its preset's end
+# it has gone farther to the left.
 #
 # ## 7. Is it chance?
 #
-# Every recipe had the same individuals, so compare **pair by pair**: subtract for each individual,
-# and only then average. What makes an individual hard drops out. And who makes twenty comparisons
-# at 5 % finds one "effect" where there is none. Holm's correction (1979) asks more of the smallest
-# p value, a little less of the next: the chance of *any* false alarm stays below 5 %. The intervals
-# are widened accordingly.
+# Subtract **pair by pair**, individual by individual, and only then average: what makes an
+# individual hard drops out. Who makes twenty comparisons at 5 % finds one "effect" where there is
+# none; Holm's correction (1979) keeps the chance of *any* false alarm below 5 %.
 
 
 # %%
@@ -315,27 +294,20 @@ print("\n".join(study.lines))
 
 # %% [markdown]
 # **Explain.** The three stages have much more identity than Textual Inversion, less than
-# DreamBooth, and more text than DreamBooth. Can it be chance? The last lines answer: with four
-# individuals *no* difference could be told from chance, not even one that has the same sign in all
-# four. That is no fault of the correction; four are few. So this study shows where to look, at
-# matched text, and proves nothing yet. `adb evaluate` without further options takes all twelve
-# individuals, three seeds and all recipes; that is more than a day of two cores, and it goes on
-# after an interruption.
+# DreamBooth, and more text than DreamBooth. Can it be chance? With $n$ individuals no p is below
+# $2/2^n$; so with four *no* difference can be told from chance. This study shows where to look, and
+# proves nothing yet. `adb evaluate` without options takes twelve individuals and three seeds: more
+# than a day of two cores.
 #
-# **What the paper measured.** The authors (Pang et al. 2024, section 4) compare on real photographs
-# with Stable Diffusion: CLIP-based scores, and a user study. CLIP compares whole pictures, so a
-# copied background counts as identity. A user study asks the people for whom pictures are made; it
-# cannot tell how pictures, prompts and seeds were chosen. A table without intervals leaves open
-# which differences would survive another seed.
-#
-# **What this collection measures** has limits too. The judge is a small network that was trained on
-# drawn pictures. Numbers of a toy world do not carry over to photographs; how to ask does.
+# **What the paper measured** (Pang et al. 2024, section 4): CLIP-based scores on photographs, and a
+# user study (notebook 10). CLIP compares whole pictures, so a copied background counts as identity;
+# without intervals it stays open which differences would survive another seed. **Here** the judge
+# is small and the pictures are drawn (notebook [14](14_responsible_use.ipynb)).
 #
 # ## 8. Where to draw the line
 #
-# Notebook 00 counted "identity above 0.7" as Pico. Why 0.7? Move the threshold. *Same* are the
-# photos of each concept against the others of the same one, *different* are its photos against each
-# other concept.
+# Notebook 00 counted "identity above 0.7" as Pico. Why 0.7? *Same* are photos of one concept,
+# *different* those of two. Move the threshold.
 
 # %%
 pairs = [(a, b) for a in vectors for b in vectors if a != b]
@@ -354,9 +326,8 @@ for at in (0.3, 0.5, 0.7):
     print(line.text)
 
 # %% [markdown]
-# **Explain.** Anywhere between the two heaps will do to tell clean photos apart. Generated pictures
-# are not clean photos; they lie in between, and there the line decides. So the collection reports
-# means of the cosine, where no line is needed.
+# **Explain.** Anywhere between the two heaps tells clean photos apart. Generated pictures lie in
+# between: so the collection reports mean cosines, which need no line.
 #
 # ## Exercises
 #
@@ -364,7 +335,7 @@ for at in (0.3, 0.5, 0.7):
 #
 # `read` is what the judge saw: label -> list of words, one for each picture. `asks` is a list of
 # dictionaries, one for each picture, label -> word. Return the share found **in each picture**, as
-# an array. Labels that a picture was not asked for do not count.
+# an array.
 
 
 # %% tags=["stub"] exercise="09.1"
@@ -388,9 +359,8 @@ adb.teaching.check("09.1", found)
 # %% [markdown]
 # ### Exercise 2 (medium, 8 minutes): a bootstrap interval
 #
-# `values` has shape (n,), and `drawn`, of shape (resamples, n), holds the numbers of the values
-# that were drawn, one resample in each row. Return the lower and the upper end of the middle 95 %
-# of the resamples' means.
+# `values` has shape (n,), and each row of `drawn`, (resamples, n), holds the numbers of the values
+# of one resample. Return the lower and the upper end of the middle 95 % of the resamples' means.
 
 
 # %% tags=["stub"] exercise="09.2"
@@ -431,9 +401,9 @@ adb.teaching.check("09.3", points_at)
 # %% [markdown]
 # ### Exercise 4 (HARD, 15 minutes): Holm's correction
 #
-# `p` holds m p values, in any order. Holm (1979): sort them; multiply the smallest by m, the next
-# by m - 1, and so on down to 1; no corrected value may be smaller than one before it, and none
-# larger than 1. Return the corrected values in the order in which they were given.
+# `p` holds m p values, in any order. Sort them; multiply the smallest by m, the next by m - 1, and
+# so on down to 1; no corrected value may be smaller than one before it, and none larger than 1.
+# Return them in the order given.
 
 
 # %% tags=["stub"] exercise="09.4"
@@ -457,11 +427,9 @@ adb.teaching.check("09.4", holm)
 # ## Summary
 #
 # - Identity and text are two questions; one number for both would hide the trade-off.
-# - A score means something between a ceiling and a control, and a difference means something beside
-#   its interval.
+# - A score means something between a ceiling and a control, a difference beside its interval.
 # - Draw the unit that you want to generalise over: prompts here, concepts in the benchmark.
 #
 # **Read next:** section 4 of the [paper](https://arxiv.org/abs/2406.05000); Ruiz et al.,
-# [DreamBooth](https://arxiv.org/abs/2208.12242), section 4.2, for CLIP-I, CLIP-T and their
-# weaknesses; Efron, "Bootstrap methods: another look at the jackknife", *Annals of Statistics* 7
-# (1979). **Next notebook:** [10 Would people prefer it?](10_user_study.ipynb)
+# [DreamBooth](https://arxiv.org/abs/2208.12242), section 4.2, for CLIP-I and CLIP-T; Efron, *Annals
+# of Statistics* 7 (1979). **Next notebook:** [10 Would people prefer it?](10_user_study.ipynb)

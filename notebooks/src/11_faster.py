@@ -396,6 +396,12 @@ def fast(pictures, photos):
 adb.teaching.check("11.3", fast)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("11"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Race both sides in turn, and compare within rounds.

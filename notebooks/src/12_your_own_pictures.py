@@ -314,6 +314,12 @@ def gigabytes(weights, trained, batch, per_sample, half, adam_bits):
 adb.teaching.check("12.3", gigabytes)
 
 # %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("12"))
+
+# %% [markdown]
 # ## Summary
 #
 # - Look at the photos first: what they share is learned, and so is what is wrong with them.

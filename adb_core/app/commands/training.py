@@ -160,8 +160,12 @@ class Training:
             folder=str(out / "logs"),
         )
         free = free_memory(device)
-        loaded = base.load_base(machine.base, device=machine.device)
         say = typer.echo if accelerator.is_main_process else lambda *_, **__: None
+
+        def check(hollow):
+            say(self._checked(hollow, accelerator, free))
+
+        loaded = base.load_base(machine.base, device=machine.device, check=check)
         for line in photo_lines(self.concept, self.options["resolution"] or loaded.side):
             say(line)
         before = _written(out / CHECKPOINT)
@@ -183,7 +187,7 @@ class Training:
 
         is_main = accelerator.is_main_process
         how = {"accelerator": accelerator, "progress": not self.machine.quiet and is_main}
-        options, tier = self._fitted(base, say, free, {"in_place": True, **how, **self.options})
+        options, tier = self._fitted(base, free, {"in_place": True, **how, **self.options})
         with tf32(tier.tf32 if self.machine.tf32 is None else self.machine.tf32):
             run = Run(base, self.concept, self.plan, options)
             self.previews.check(run)
@@ -198,17 +202,39 @@ class Training:
                 cast_weights(self.options["out"] / "model", self.save_dtype)
         accelerator.wait_for_everyone()
 
-    def _fitted(self, base, say, free: float, options: dict):
-        """The options of a Run, with those of a tier, which is named with its reason."""
+    def _checked(self, hollow, accelerator, free: float) -> str:
+        """Find what a model cannot do before its weights are read; says which tier it gets, why.
+
+        Args:
+            hollow: the model without weights; free: GiB on the device.
+        """
+        from ...concept_token import ConceptToken
+        from ...encoding import check_resolution
+
+        check_resolution(hollow, self.options["resolution"])
+        words = self.concept.placeholder, self.concept.category
+        ConceptToken(hollow, *words, self.plan.init, self.plan.vectors)
+        _, why, shares = self._tier(hollow, accelerator, free)
+        return why if shares == 1 else f"{why}; the U-Net in {shares} shares where it is trained"
+
+    def _tier(self, base, accelerator, free: float):
+        """The tier, the reason for it, and into how many shares the U-Net is cut up."""
         from ... import tiers
         from ...engine import is_sharding
-        from ...options import RunOptions
+        from ...system.devices import pick_device
 
-        accelerator = options["accelerator"]
         shares = accelerator.num_processes if is_sharding(accelerator) else 1
         size = tiers.model_size(base, self.options["resolution"])
-        tier, why = tiers.choose(free, base.device, size, self.plan, self.machine.tier, shares)
-        say(why if shares == 1 else f"{why}; the U-Net in {shares} shares where it is trained")
+        device, name = pick_device(self.machine.device), self.machine.tier
+        return *tiers.choose(free, device, size, self.plan, name, shares), shares
+
+    def _fitted(self, base, free: float, options: dict):
+        """The options of a Run with those of its tier, and the tier."""
+        from ... import tiers
+        from ...options import RunOptions
+
+        tier, _, shares = self._tier(base, options["accelerator"], free)
+        size = tiers.model_size(base, self.options["resolution"])
         fitted = tiers.fitted(RunOptions(**options), tier, size, base.device)
         return (fitted if shares == 1 else replace(fitted, optimizer="adamw")), tier
 

@@ -1,10 +1,44 @@
-"""Checks of notebook 00."""
+"""Checks of notebook 00, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "What can captions not say?",
+        ("Color and pattern", "What makes one individual", "The place"),
+        "What makes one individual",
+        "Four cats fit one caption, and none of them is Pico.",
+    ),
+    Question(
+        "What moves in the first stage?",
+        ("One row of a table", "The cross-attention", "The whole U-Net"),
+        "One row of a table",
+        "Then the cross-attention, then the whole U-Net.",
+    ),
+    Question(
+        "Which prompts are the hardest for a personalised model?",
+        ("Short ones", "Those that ask for much besides", "Those without a place"),
+        "Those that ask for much besides",
+        "More words compete for the picture.",
+    ),
+    Question(
+        "The regulariser keeps the map of [V] close to",
+        ("its photos", "the map of its category", "a mask"),
+        "the map of its category",
+        "No mask is needed.",
+    ),
+    Question(
+        "A judge's cosine of 0.7 means",
+        ("70 % of the pixels agree", "nothing by itself", "the same individual"),
+        "nothing by itself",
+        "From where on it counts as the same has to be said: exercise 3.",
+    ),
+)
 
 
 def check_1(fill) -> str | None:

@@ -1,10 +1,48 @@
-"""Checks of notebook 01."""
+"""Checks of notebook 01, and the questions at its end."""
 
 from __future__ import annotations
 
 import torch
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "Which states change when a word of the prompt is replaced?",
+        ("All of them", "Its own and all after it", "Only its own"),
+        "Its own and all after it",
+        "The text encoder reads from left to right.",
+    ),
+    Question(
+        "From a noisy latent and the predicted velocity one gets",
+        ("the clean guess alone", "the clean guess and the noise", "neither"),
+        "the clean guess and the noise",
+        "Both are the two turned back by the angle of the noise level.",
+    ),
+    Question(
+        "Why is the guess at the highest noise a blur?",
+        (
+            "The VAE is bad",
+            "The mean of all that fits is the best guess",
+            "There were too few steps",
+        ),
+        "The mean of all that fits is the best guess",
+        "Under a squared error the mean wins; a sharp picture needs many steps.",
+    ),
+    Question(
+        "Guidance of 1 means",
+        ("no caption", "the caption, not exaggerated", "the usual strength"),
+        "the caption, not exaggerated",
+        "At 0 the caption does not count, above 1 its difference is exaggerated.",
+    ),
+    Question(
+        "What of a picture is settled in the first third of sampling?",
+        ("Its details", "Its layout", "Nothing"),
+        "Its layout",
+        "So a word that is overlooked early is hard to bring in later.",
+    ),
+)
 
 
 def _normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,11 +1,45 @@
-"""Checks of notebook 02."""
+"""Checks of notebook 02, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "The attention that one pixel gives to all tokens sums to",
+        ("1", "the number of tokens", "anything"),
+        "1",
+        "It is a softmax over tokens: what one gets, the others do not.",
+    ),
+    Question(
+        "Columns of the probabilities read through a fused kernel are",
+        ("an approximation", "equal up to rounding", "a mean over heads"),
+        "equal up to rounding",
+        "Attention is linear in the values, so an extra value column reads a probability.",
+    ),
+    Question(
+        "What does guidance do to the maps of one step?",
+        ("It sharpens them", "It averages two halves", "Nothing"),
+        "Nothing",
+        "Each of the two questions has its own maps; guidance mixes their answers.",
+    ),
+    Question(
+        "A map of 'beach' points right in 9 of 10 pictures. What is to be asked first?",
+        ("What chance gives", "Which head it is", "How large the map is"),
+        "What chance gives",
+        "Most cells are beach.",
+    ),
+    Question(
+        "The map of 'hat' peaks on the head. So there is a hat.",
+        ("True", "False"),
+        "False",
+        "It peaks on bare heads too: a map says where the word would act.",
+    ),
+)
 
 
 def _same(got, wanted) -> bool:

@@ -1,10 +1,44 @@
-"""Checks of notebook 03."""
+"""Checks of notebook 03, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "How many weights of the model does Textual Inversion change?",
+        ("None", "The text encoder's", "The cross-attention's"),
+        "None",
+        "It adds one row to a table, and trains that.",
+    ),
+    Question(
+        "Where does a row end that is trained for long?",
+        ("At its category", "At a better word", "Far from all words"),
+        "Far from all words",
+        "Nothing in the loss asks it to stay among them.",
+    ),
+    Question(
+        "Who pays here for the attention that [V] takes?",
+        ("The other words", "The start token", "The U-Net"),
+        "The start token",
+        "It holds what no word needs; the other words lose nothing here.",
+    ),
+    Question(
+        "What does one row not say?",
+        ("The color", "The pattern's color", "Star and face"),
+        "Star and face",
+        "A frozen U-Net draws only what it could draw already.",
+    ),
+    Question(
+        "On Stable Diffusion, says the paper, a row that is trained so",
+        ("drops the rest of the prompt", "is ignored", "draws the category"),
+        "drops the rest of the prompt",
+        "Here the words are still obeyed: the failure is seen in the maps.",
+    ),
+)
 
 
 def _cosines(row, table):

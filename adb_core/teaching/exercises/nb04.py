@@ -1,11 +1,45 @@
-"""Checks of notebook 04."""
+"""Checks of notebook 04, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "How far does the row of [V] move in DreamBooth?",
+        ("A little", "As far as in Textual Inversion", "Not at all"),
+        "Not at all",
+        "It is no parameter of the recipe: the U-Net learns to read a rare token.",
+    ),
+    Question(
+        "What does DreamBooth lose here when the prompt grows?",
+        ("The individual", "The rest of the prompt", "Both alike"),
+        "The rest of the prompt",
+        "In the paper it overlooks the concept: one conflict, lost by the other side.",
+    ),
+    Question(
+        "Most of Pico hangs on the word [V].",
+        ("True", "False"),
+        "False",
+        "The same U-Net draws nearly as much of him for 'a cat'.",
+    ),
+    Question(
+        "What does prior preservation add to each step?",
+        ("A larger rate", "Pictures of the category by the base model", "More photos"),
+        "Pictures of the category by the base model",
+        "Both kinds together force the network to find out what [V] means.",
+    ),
+    Question(
+        "And what does it cost?",
+        ("Nothing", "Twice the time of a step", "The individual"),
+        "Twice the time of a step",
+        "Every step passes two batches through the U-Net.",
+    ),
+)
 
 
 def check_1(loss) -> str | None:

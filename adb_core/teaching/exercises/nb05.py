@@ -1,11 +1,49 @@
-"""Checks of notebook 05."""
+"""Checks of notebook 05, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "Before the first step, 'a photo of a [V] cat' reads as",
+        ("a photo of a cat", "a photo of a cat cat", "noise"),
+        "a photo of a cat cat",
+        "[V] begins on the category's row.",
+    ),
+    Question(
+        "Why is the row a parameter of its own, and the table frozen?",
+        (
+            "It is smaller on disk",
+            "Other words of the prompt would move too",
+            "The table has no gradient",
+        ),
+        "Other words of the prompt would move too",
+        "'photo' and 'cat' would be trained along with [V].",
+    ),
+    Question(
+        "A category has three pieces. The row of [V] begins on",
+        ("the first", "the mean of their rows", "the last"),
+        "the mean of their rows",
+        "Exercise 2.",
+    ),
+    Question(
+        "Stage 1 ends when",
+        ("the loss is at rest", "its few steps are over", "the picture is right"),
+        "its few steps are over",
+        "It is stopped before it has converged: a row that goes on takes what attention it likes.",
+    ),
+    Question(
+        "On Stable Diffusion, row and U-Net trained at once:",
+        ("both learn half", "the embedding hardly moves", "the U-Net hardly moves"),
+        "the embedding hardly moves",
+        "So the three stages let one move after the other.",
+    ),
+)
 
 
 def check_1(one_row) -> str | None:

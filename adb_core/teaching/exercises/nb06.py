@@ -1,11 +1,49 @@
-"""Checks of notebook 06."""
+"""Checks of notebook 06, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "A map alone needs queries and keys. Why are values and output trained too?",
+        ("By mistake", "Who looks at [V] must find something there", "It is quicker"),
+        "Who looks at [V] must find something there",
+        "The diffusion loss has to be served as well.",
+    ),
+    Question(
+        "'sunflower' falls into two pieces. The category's statistics are",
+        (
+            "those of the mean map",
+            "the means of the pieces' statistics",
+            "those of the first piece",
+        ),
+        "the means of the pieces' statistics",
+        "A mean map is smoother than any piece; the authors take the first piece.",
+    ),
+    Question(
+        "The gradient of the regulariser flows",
+        ("into the map of [V]", "into the category's map", "into both"),
+        "into both",
+        "`detach_category` holds the category's as a target.",
+    ),
+    Question(
+        "With the category held as a target, its map",
+        ("stays", "drifts more", "vanishes"),
+        "drifts more",
+        "The weights that move still change it, and nobody corrects it.",
+    ),
+    Question(
+        "Without the regulariser, which word takes over?",
+        ("[V]", "The category", "The start token"),
+        "The category",
+        "The U-Net finds it easier to draw at a word that it knows.",
+    ),
+)
 
 
 def check_1(key_value_names) -> str | None:

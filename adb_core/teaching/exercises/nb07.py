@@ -1,10 +1,44 @@
-"""Checks of notebook 07."""
+"""Checks of notebook 07, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "What does stage 3 train?",
+        ("The row of [V]", "The cross-attention", "The whole U-Net"),
+        "The whole U-Net",
+        "Row and text encoder are fixed.",
+    ),
+    Question(
+        "A rate of 1e-4 and 80 steps: how far can a weight go?",
+        ("Hardly beyond 8e-3", "As far as its gradient", "Not at all"),
+        "Hardly beyond 8e-3",
+        "A step of AdamW is about the rate, whatever the gradient's size.",
+    ),
+    Question(
+        "Ten times the rate gives",
+        ("more of Pico and less of the prompt", "less of both", "more of both"),
+        "more of Pico and less of the prompt",
+        "It walks past the point where the photos are drawn well.",
+    ),
+    Question(
+        "After three stages, 'a photo of a cat' draws",
+        ("any cat", "cats like Pico", "nothing"),
+        "cats like Pico",
+        "Nothing in the loss keeps the category; prior preservation would.",
+    ),
+    Question(
+        "What does plain diffusers need to draw Pico?",
+        ("This collection", "The saved folder", "The photos"),
+        "The saved folder",
+        "All that was learned is in weights, tokenizer and row.",
+    ),
+)
 
 
 def check_1(adamw_first_step) -> str | None:

@@ -1,11 +1,45 @@
-"""Checks of notebook 08."""
+"""Checks of notebook 08, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..quizzes import Question
 from . import differs
+
+QUIZ = (
+    Question(
+        "Two maps in different places can have the same mean and variance.",
+        ("True", "False"),
+        "True",
+        "The regulariser knows no place.",
+    ),
+    Question(
+        "So why does it move maps to the subject?",
+        ("It does not know, it sets a price", "It uses masks", "By chance"),
+        "It does not know, it sets a price",
+        "Attention is given up first where it gains least; the diffusion loss says where.",
+    ),
+    Question(
+        "The batch is halved. What keeps the pull as it was?",
+        ("Half the weights", "Twice the weights", "The same weights"),
+        "Twice the weights",
+        "The term sums over the batch and averages over layers.",
+    ),
+    Question(
+        "The term is a thousandth of the loss. It still acts because",
+        ("its rate is larger", "it pulls one way at every step", "it is added twice"),
+        "it pulls one way at every step",
+        "The diffusion loss pulls back and forth.",
+    ),
+    Question(
+        "What is broken when lambda_sigma is ten thousand times too large?",
+        ("The map", "The drawing", "Nothing"),
+        "The drawing",
+        "A map as contrasted as asked, whatever it costs.",
+    ),
+)
 
 
 def check_1(statistics) -> str | None:

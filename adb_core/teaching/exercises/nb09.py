@@ -1,10 +1,48 @@
-"""Checks of notebook 09."""
+"""Checks of notebook 09, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "An identity score is 0.6. What has to stand beside it?",
+        ("The loss", "A ceiling and a control", "The number of steps"),
+        "A ceiling and a control",
+        "Without its two ends nobody knows whether 0.6 is much.",
+    ),
+    Question(
+        "The base model has the highest CLIP-T of all. What does that say?",
+        (
+            "It is the best model",
+            "A score of the text alone rewards not learning",
+            "CLIP is broken",
+        ),
+        "A score of the text alone rewards not learning",
+        "It obeys the prompt and shows nobody.",
+    ),
+    Question(
+        "Four concepts, forty pictures of each. What does an honest interval draw anew?",
+        ("Pictures", "Prompts", "Concepts"),
+        "Concepts",
+        "Pictures of one concept share what makes it hard; the question is about others as well.",
+    ),
+    Question(
+        "All four individuals agree in sign. What is the least p of a sign-flip test?",
+        ("0.05", "0.125", "0.0001"),
+        "0.125",
+        "Two of the sixteen ways to flip four signs are as extreme.",
+    ),
+    Question(
+        "Why are recipes compared at matched text, and not where their presets end?",
+        ("It is quicker", "Training longer buys identity with text", "Text is easier to read"),
+        "Training longer buys identity with text",
+        "Where a preset ends is a choice; the curve shows the price.",
+    ),
+)
 
 
 def check_1(found) -> str | None:

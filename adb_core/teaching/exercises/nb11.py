@@ -1,11 +1,49 @@
-"""Checks of notebook 11."""
+"""Checks of notebook 11, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from ..timing import times_faster
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "Why is a ratio taken within each round?",
+        ("It is quicker", "A slow moment then slows both sides", "To save memory"),
+        "A slow moment then slows both sides",
+        "Ten times one way and then ten times the other measures the weather.",
+    ),
+    Question(
+        "Which part of a step takes longest?",
+        ("The VAE", "The U-Net's way back", "The optimizer"),
+        "The U-Net's way back",
+        "VAE and text encoder are a tenth together, and can be left out of most steps.",
+    ),
+    Question(
+        "Kept latents change the numbers",
+        ("not at all", "in the third digit", "a little, as LoRA does"),
+        "not at all",
+        "They are the same to the bit: this saving is free.",
+    ),
+    Question(
+        "What does LoRA save?",
+        ("Time of a step", "What is trained and stored", "Steps"),
+        "What is trained and stored",
+        "The way through the U-Net is as long.",
+    ),
+    Question(
+        "A step uses half of what one large product does. So",
+        (
+            "cleverer code doubles it",
+            "there is more to gain by doing less",
+            "the processor is broken",
+        ),
+        "there is more to gain by doing less",
+        "Fewer steps, smaller pictures, kept latents.",
+    ),
+)
 
 
 def check_1(speedup) -> str | None:

@@ -1,10 +1,44 @@
-"""Checks of notebook 12."""
+"""Checks of notebook 12, and the questions at its end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..quizzes import Question
 from . import DOTS, differs
+
+QUIZ = (
+    Question(
+        "What is learned from five photos besides the subject?",
+        ("Nothing", "Whatever they share", "The category"),
+        "Whatever they share",
+        "The sofa, the blur, the date in the corner.",
+    ),
+    Question(
+        "Which stage decides how much memory is needed?",
+        ("1", "2", "3"),
+        "3",
+        "It moves the whole U-Net: gradients and two means for every weight.",
+    ),
+    Question(
+        "Memory runs out in step 300. What happens?",
+        ("The run is lost", "It goes on, one tier lower", "It starts anew"),
+        "It goes on, one tier lower",
+        "From the last step, and with the same steps: a tier trades time or precision.",
+    ),
+    Question(
+        "The bundled judge can score photographs.",
+        ("True", "False"),
+        "False",
+        "It knows the drawn world alone; for photographs there are CLIP-I, DINO and CLIP-T.",
+    ),
+    Question(
+        "CLIP-T is 0.31 by one CLIP and 0.27 by another. The first model is better.",
+        ("True", "False"),
+        "False",
+        "Numbers of two CLIPs cannot be compared.",
+    ),
+)
 
 
 def check_1(center_square) -> str | None:
