@@ -136,6 +136,14 @@ def test_prose_is_counted_without_code_formulas_and_addresses():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_notebook_has_three_or_four_exercises_one_of_them_hard(name):
+    texts = "\n".join(c.source for c in builder.read(name) if builder.kind(c) == "markdown")
+    levels = re.findall(r"^### Exercise \d \((\w+), \d+ minutes\)", texts, re.MULTILINE)
+    assert len(builder.exercises(builder.read(name))) == len(levels) in (3, 4)
+    assert levels.count("HARD") == 1 and set(levels) <= {"easy", "medium", "HARD"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_notebook_is_read_in_one_sitting(name):
     texts = [c.source for c in builder.read(name) if builder.kind(c) == "markdown"]
     count = prose_words("\n\n".join(texts))

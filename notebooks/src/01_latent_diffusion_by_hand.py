@@ -33,7 +33,7 @@
 # %% tags=["bootstrap"]
 
 # %% [markdown]
-# The four parts of this page have blue frames.
+# This page's four parts:
 
 # %%
 import adb_core as adb
@@ -100,8 +100,7 @@ print("shape:", tuple(tokenize(prompt).shape))
 #
 # ## 3. Numbers to vectors
 #
-# The text encoder, a small transformer, returns a vector for every token, its *state*. These the
-# U-Net will look at.
+# The text encoder, a small transformer, returns a vector for every token, its *state*.
 #
 # **Predict.** Which states change if "beach" becomes "moon"? And if "red" becomes "blue"?
 
@@ -243,7 +242,7 @@ slider = adb.widgets.PictureSlider("timestep", rows, said, title, start=250)
 slider.view
 
 # %% [markdown]
-# The same by code, beside the library's `add_noise`:
+# By code, beside the library's `add_noise`:
 
 # %%
 for t in (100, 500, 900):
@@ -259,8 +258,8 @@ print("equal to the scheduler's add_noise:", torch.allclose(ours, theirs, atol=1
 
 # %% [markdown]
 # **Explain.** The picture fades gradually, colours and large shapes last. Even the last level keeps
-# 7 % of it, so sampling starts from purer noise than any that was trained on: a known flaw of
-# Stable Diffusion's schedule ([Lin et al. 2023](https://arxiv.org/abs/2305.08891)).
+# 7 % of it, so sampling starts from purer noise than any that was trained on: a known flaw
+# of Stable Diffusion's schedule ([Lin et al. 2023](https://arxiv.org/abs/2305.08891)).
 #
 # ## 6. What the U-Net predicts
 #
@@ -350,7 +349,7 @@ for k in (0, 4):
 #
 # $$v = v_u + s\,(v_c - v_u).$$
 #
-# $s=1$ is the caption alone, $s=0$ no caption. Both questions fit into one batch.
+# $s=1$ is the caption alone, $s=0$ no caption.
 
 # %%
 text = torch.cat([encode_text(""), states])  # (2, 40, 128): the empty caption first
@@ -532,7 +531,7 @@ adb.teaching.fact("distance of DDIM, times DPM-Solver++'s", nearer, between=(1, 
 # place, which lets later steps mend a U-Net's mistakes. The bundled model is drawn so
 # (`sde-dpmsolver++`).
 #
-# **Predict.** The same in everything else. Will you see a difference?
+# **Predict.** The same in everything else. What will differ?
 
 # %%
 listed = json.loads(adb.data_path("prompts", "complexity_4.json").read_text())["prompts"]
@@ -571,16 +570,16 @@ far = int(np.abs(default.astype(int) - to_images(x)[0]).max())
 adb.teaching.fact("our loop and adb.generate, largest difference", far, between=(0, 1))
 
 # %% [markdown]
-# **Explain.** On twelve pictures there is nothing to choose. With an earlier version of this model
-# and 48 scenes, the judge found the category in 85 % without and 90 % with fresh noise, the second
-# color in 34 and 58 %. How many pictures it takes to see something: notebook 09.
+# **Explain.** On twelve pictures there is nothing to choose. On 48 scenes, with an earlier version
+# of this model, the category was found in 85 % without and in 90 % with fresh noise. How many it
+# takes to see something: notebook 09.
 #
 # ## Exercises
 #
 # ### Exercise 1 (easy, 5 minutes): noise a batch
 #
 # In training every latent of a batch has its own timestep. Return $x_t$ for latents `x0` and noise
-# `eps`, (b, c, h, w) each, timesteps `t` (b,), and the table `alpha_bar` (1000,). All are tensors.
+# `eps`, (b, c, h, w) each, timesteps `t` (b,), and the table `alpha_bar` (1000,).
 
 
 # %% tags=["stub"] exercise="01.1"
@@ -645,6 +644,31 @@ def translate(x_t, eps, a):
 adb.teaching.check("01.3", translate)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 20 minutes): as much noise as before
+#
+# Section 8 mixes the guesses anew; let part of the noise be fresh. Given `x_t`, a predicted `v`,
+# and $\bar\alpha$ now (`a`) and next (`below`), return the next latent: `fresh` (standard normal,
+# like `x_t`) with the weight `sigma`, and of the guessed noise as much as keeps the variance of all
+# noise at $1-\bar\alpha_{t'}$.
+
+
+# %% tags=["stub"] exercise="01.4"
+def renoise(x_t, v, a, below, sigma, fresh):
+    return ...
+
+
+# %% tags=["solution"] exercise="01.4"
+def renoise(x_t, v, a, below, sigma, fresh):
+    clean = a**0.5 * x_t - (1 - a) ** 0.5 * v
+    dirt = (1 - a) ** 0.5 * x_t + a**0.5 * v
+    kept = (1 - below - sigma**2) ** 0.5  # variances of independent noises add up
+    return below**0.5 * clean + kept * dirt + sigma * fresh
+
+
+# %% tags=["check"] exercise="01.4"
+adb.teaching.check("01.4", renoise)
+
+# %% [markdown]
 # ## Quiz
 
 # %%
@@ -657,9 +681,6 @@ adb.teaching.quiz(*adb.teaching.questions("01"))
 #   numbers, at little cost.
 # - The U-Net predicts $v$, from which follow its guesses of the clean picture and of the noise.
 # - Guidance exaggerates what the caption changes; a sampler repeats guess and re-mix.
-# - Your loop and the library's pipeline draw the same picture.
-#
-# Where the words enter has stayed closed so far: the U-Net's cross-attention.
 #
 # **Read next:** sections 3.2 and 3.3 of [Rombach et al. 2022](https://arxiv.org/abs/2112.10752).
 # **Next notebook:** [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).

@@ -467,7 +467,7 @@ def schedule(count, rng):
 adb.teaching.check("10.3", schedule)
 
 # %% [markdown]
-# ### Exercise 4 (hard, 15 minutes): does an interval keep its word?
+# ### Exercise 4 (HARD, 15 minutes): does an interval keep its word?
 #
 # Two recipes are equally good over all concepts. Simulate `studies` studies of 30 raters and 4
 # concepts: for each concept a leaning (normal, spread 1, in logits), for each vote 1 with the

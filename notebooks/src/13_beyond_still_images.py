@@ -326,6 +326,31 @@ def energy(word_map, top, bottom, left, right):
 adb.teaching.check("13.3", energy)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 15 minutes): all look at the first one
+#
+# One head of a self-attention layer, in the middle of drawing f frames with guidance: `q`, `k`, `v`
+# are tensors (2f, pixels, d), first the f frames with the empty caption, then the f frames with
+# theirs. Return $\mathrm{softmax}(q k^\top/\sqrt d)\,v$, (2f, pixels, d), where every frame reads
+# the keys and values of the first frame **of its own half**.
+
+
+# %% tags=["stub"] exercise="13.4"
+def from_the_first(q, k, v):
+    return ...
+
+
+# %% tags=["solution"] exercise="13.4"
+def from_the_first(q, k, v):
+    f, d = len(q) // 2, q.shape[-1]
+    first = torch.tensor([0] * f + [f] * f)
+    weights = torch.softmax(q @ k[first].transpose(1, 2) / d**0.5, dim=-1)
+    return weights @ v[first]
+
+
+# %% tags=["check"] exercise="13.4"
+adb.teaching.check("13.4", from_the_first)
+
+# %% [markdown]
 # ## Summary
 #
 # - Noise is walked on a sphere, words on a line; a walk is not a video.

@@ -398,6 +398,33 @@ def worth(marked, hits, alarms):
 adb.teaching.check("14.3", worth)
 
 # %% [markdown]
+# ### Exercise 4 (HARD, 15 minutes): is the mark there?
+#
+# A key draws `signs` (n,), each -1 or 1, for `values` (n,), coefficients of a picture. Clip the
+# values to -`cut` ... `cut`, so that no edge outvotes the rest. Without a mark the signs have
+# nothing to do with them: their products add up to a number with mean 0, and you can say its
+# standard deviation. Return the probability that chance gives so large a sum or a larger one, by
+# the normal distribution ($\frac12\,\mathrm{erfc}(z/\sqrt2)$; `math.erfc`).
+
+
+# %% tags=["stub"] exercise="14.4"
+def by_chance(values, signs, cut):
+    return ...
+
+
+# %% tags=["solution"] exercise="14.4"
+def by_chance(values, signs, cut):
+    from math import erfc
+
+    clipped = np.clip(values, -cut, cut)
+    z = (signs * clipped).sum() / np.sqrt((clipped**2).sum())  # a sign has variance 1
+    return erfc(z / 2**0.5) / 2
+
+
+# %% tags=["check"] exercise="14.4"
+adb.teaching.check("14.4", by_chance)
+
+# %% [markdown]
 # ## Quiz
 
 # %%

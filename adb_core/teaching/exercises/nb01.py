@@ -135,3 +135,23 @@ def check_3(translate) -> str | None:
     if _same(got[1], sin * x0 - cos * eps):
         return "v has the wrong sign: it points from the picture towards the noise"
     return differs(got[1], cos * eps - sin * x0, "v", 1e-4)
+
+
+def check_4(renoise) -> str | None:
+    a, below, sigma = 0.3, 0.5, 0.4
+    x_t, v, fresh = (_normal(2, 4, 5, 5, seed=seed) for seed in range(3))
+    clean = a**0.5 * x_t - (1 - a) ** 0.5 * v
+    dirt = (1 - a) ** 0.5 * x_t + a**0.5 * v
+    got = renoise(x_t, v, a, below, sigma, fresh)
+    usual = below**0.5 * clean
+    if _same(got, usual + (1 - below) ** 0.5 * dirt + sigma * fresh):
+        return "that is more noise than the level has: the fresh part has to replace some"
+    if _same(got, usual + ((1 - below) ** 0.5 - sigma) * dirt + sigma * fresh):
+        return "independent noises add up in their variances, not in their standard deviations"
+    if _same(got, usual + (1 - below) ** 0.5 * dirt):
+        return "the fresh noise is missing"
+    wrong = differs(got, usual + (1 - below - sigma**2) ** 0.5 * dirt + sigma * fresh, "the latent")
+    if wrong:
+        return wrong
+    none = renoise(x_t, v, a, below, 0.0, fresh)
+    return differs(none, usual + (1 - below) ** 0.5 * dirt, "a step without fresh noise")

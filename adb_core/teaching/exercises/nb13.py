@@ -68,3 +68,32 @@ def check_3(energy) -> str | None:
     if not (isinstance(got, torch.Tensor) and got.requires_grad):
         return "it cannot be differentiated: keep to tensors, without item() or numpy()"
     return None
+
+
+def check_4(from_the_first) -> str | None:
+    import torch
+
+    f, d = 3, 5
+    generator = torch.Generator().manual_seed(4)
+    q, k, v = torch.randn((3, 2 * f, 7, d), generator=generator)
+
+    def attention(keys, values, scale=d**0.5):
+        return torch.softmax(q @ keys.transpose(1, 2) / scale, dim=-1) @ values
+
+    def first(each):  # of each half
+        return each[[0] * f + [f] * f]
+
+    got = from_the_first(q, k, v)
+    if got is not None and got is not ...:
+        for sentence, value in {
+            "every frame still reads its own keys and values": attention(k, v),
+            "the frames with captions read the first frame without one: each half has its own": (
+                attention(k[[0] * 2 * f], v[[0] * 2 * f])
+            ),
+            "keys are the first frame's, values still each frame's own": attention(first(k), v),
+            "values are the first frame's, keys still each frame's own": attention(k, first(v)),
+            "divide by the root of d before the softmax": attention(first(k), first(v), 1.0),
+        }.items():
+            if differs(got, value) is None:
+                return sentence
+    return differs(got, attention(first(k), first(v)), "what the frames read")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erfc
+
 import numpy as np
 
 from ..quizzes import Question
@@ -77,4 +79,33 @@ def check_3(worth) -> str | None:
         right = marked * hits / (marked * hits + (1 - marked) * alarms)
         if wrong := differs(got, right, "the probability"):
             return wrong
+    return None
+
+
+def check_4(by_chance) -> str | None:
+    rng = np.random.default_rng(3)
+    signs = rng.choice([-1.0, 1.0], 400)
+    unmarked = rng.laplace(0, 6, 400)
+    for values in (unmarked, unmarked + signs, unmarked - signs):
+        clipped = np.clip(values, -8, 8)
+        total, spread = (signs * clipped).sum(), np.sqrt((clipped**2).sum())
+        right = erfc(total / spread / 2**0.5) / 2
+        got = by_chance(values, signs, 8.0)
+        wrong = differs(got, right, "the probability")
+        if wrong is None:
+            continue
+        loud = (signs * values).sum() / np.sqrt((values**2).sum())
+        flat = total / np.sqrt(len(values))
+        for sentence, other in {
+            "the values are not clipped": erfc(loud / 2**0.5) / 2,
+            "a product varies by the size of its value: add up the squares of those": (
+                erfc(flat / 2**0.5) / 2
+            ),
+            "only large sums speak for the mark, not large negative ones": (
+                erfc(abs(total / spread) / 2**0.5)
+            ),
+        }.items():
+            if differs(got, other) is None:
+                return sentence
+        return wrong
     return None
