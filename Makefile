@@ -40,7 +40,7 @@ test: setup
 ifeq ($(ARGS),)
 	@$(VENV_PYTHON) tools/check.py
 endif
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest $(or $(ARGS),-n auto --dist loadfile)
 ifeq ($(ARGS),)
 	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
 endif

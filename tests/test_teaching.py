@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import ipywidgets
 import matplotlib.figure
 import nbformat
 import numpy as np
@@ -22,6 +23,7 @@ from PIL import Image
 import adb_core
 from adb_core import personalization, teaching
 from adb_core.recipes import recipe
+from adb_core.system import locks
 from adb_core.teaching import fact, kept, predict, questions, quiz, trained, workspace
 from adb_core.teaching.exercises import check, differs, verdict
 
@@ -257,3 +259,30 @@ def test_trained_goes_on_after_a_restart_and_then_loads(tmp_path, monkeypatch):
     assert len(taken) == 6 and torch.equal(again.token.rows, loaded.token.rows)
     whole = personalization.personalize(tiny_base(), tiny_concept(), plan, view_count=2)
     assert torch.equal(again.token.rows, whole.token.rows)
+
+
+def test_trained_waits_while_another_notebook_trains_the_same(tmp_path, monkeypatch):
+    """Two pages open at once: the second one waits for the first, says so, and goes on."""
+    monkeypatch.chdir(tmp_path)
+    plan = recipe("textual_inversion")
+    plan = replace(plan, stages=(replace(plan.stages[0], steps=1, batch_size=2),))
+    trained(tiny_base(), tiny_concept(), plan, view_count=2)
+    (lock,) = workspace().glob("*.lock")
+    other, bars, slept = locks.exclusive(lock), [], []
+    other.__enter__()
+
+    class Bar(ipywidgets.IntProgress):
+        def __init__(self, **given):
+            super().__init__(**given)
+            bars.append(self)
+
+    def sleep(seconds):
+        slept.append(bars[0].description)
+        if len(slept) == 2:
+            other.__exit__(None, None, None)
+
+    monkeypatch.setattr(ipywidgets, "IntProgress", Bar)
+    monkeypatch.setattr(locks, "sleep", sleep)
+    trained(tiny_base(), tiny_concept(), plan, view_count=2)
+    assert slept == ["waiting", "waiting"]
+    assert (bars[0].description, bars[0].bar_style, bars[0].value) == ("training", "success", 1)

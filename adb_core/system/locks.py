@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import sleep
 from typing import IO
 
 
@@ -42,6 +43,27 @@ def exclusive(path: str | Path, what: str = "this") -> Iterator[None]:
             yield
         finally:
             _unlock(file)
+
+
+@contextmanager
+def in_turn(path: str | Path, waiting: Callable[[], None], pause: float = 0.5) -> Iterator[None]:
+    """:func:`exclusive`, but whoever comes second waits.
+
+    Args:
+        waiting: called once if there is somebody to wait for. pause: seconds between two looks.
+    """
+    told = False
+    with ExitStack() as inside:
+        while True:
+            try:
+                inside.enter_context(exclusive(path))
+                break
+            except Busy:
+                if not told:
+                    waiting()
+                told = True
+                sleep(pause)
+        yield
 
 
 def _holder(path: Path) -> str:

@@ -16,6 +16,7 @@ from ..concept import Concept
 from ..personalization import Run
 from ..recipes import Recipe, recipe as named
 from ..result import Result
+from ..system.locks import in_turn
 
 
 def workspace() -> Path:
@@ -54,7 +55,8 @@ def trained(
 
     A second call with the same base, concept, recipe and seed loads the finished weights from
     :func:`workspace`, and a call that was interrupted goes on where it stopped; both end with the
-    same numbers as one uninterrupted run.
+    same numbers as one uninterrupted run. While another notebook trains the very same, this one
+    waits, and loads what that one has made.
     """
     from IPython.display import display
 
@@ -65,12 +67,17 @@ def trained(
         value=0, max=steps, description="training", layout={"width": "420px"}
     )
     display(bar)
+
+    def waiting() -> None:
+        bar.description = "waiting"
+
     try:
         folder = _folder(base, concept, plan, seed)
-        run = Run(base, concept, plan, seed=seed, out=folder, **options)
-        bar.value = len(run.result.history)
-        for _ in run:
-            bar.value += 1
+        with in_turn(folder.parent / f"{folder.name}.lock", waiting):
+            run = Run(base, concept, plan, seed=seed, out=folder, **options)
+            bar.description, bar.value = "training", len(run.result.history)
+            for _ in run:
+                bar.value += 1
     except BaseException:
         bar.bar_style = "danger"
         raise
