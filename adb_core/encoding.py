@@ -14,7 +14,7 @@ from .base import Base, Posterior
 from .concept import Concept
 from .engine import TrainingError
 from .images import Augmentation, views
-from .system.memory import is_out_of_memory, release_memory
+from .system.memory import is_out_of_memory, memory_text, release_memory
 
 
 def check_resolution(base: Base, side: int | None) -> int:
@@ -76,6 +76,7 @@ def encode_views(
             parts.append(part)
             done += len(some)
             bar.update(len(some))
+            bar.set_postfix(memory=memory_text(base.device), refresh=False)
     return Posterior(torch.cat([p.mean for p in parts]), torch.cat([p.std for p in parts]))
 
 

@@ -43,11 +43,22 @@ class Source:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within, transformers draws no bar for each part, nor remarks that torchvision is missing."""
+    """Within, transformers draws no bar for each part, nor remarks that torchvision is missing.
+
+    The bars of downloads stay: they take minutes.
+    """
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
     from transformers.utils import logging
 
     bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
+    silent = are_progress_bars_disabled()
+    logging.disable_progress_bar()  # the hub's as well
+    if not silent:
+        enable_progress_bars()
     logging.set_verbosity_error()
     try:
         yield
@@ -55,6 +66,16 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
+        if silent:
+            disable_progress_bars()
+
+
+def no_bars(quiet: bool) -> None:
+    """No bars of downloads in this process from here on, if none are wanted."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    if quiet:
+        disable_progress_bars()
 
 
 @contextmanager

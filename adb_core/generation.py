@@ -21,6 +21,7 @@ from .maps import aggregate
 from .models import TOY_SIDE
 from .provenance.record import BLIND, Provenance, of_model
 from .sampling import GUIDANCE as GUIDANCE, PLAIN, STEPS as STEPS, PromptError, Sampling
+from .system.memory import memory_text
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,11 @@ def generate(
     pipeline = scheduled(model.pipeline(), sampling.scheduler)
     check(model, pipeline, texts, sampling.steps)
     jobs = [Job(text, model.expand(text), int(seed)) for text in texts for seed in seeds]
+    starts = range(0, len(jobs), sampling.batch)
     with one_by_one(pipeline):
         parts = [
             _sample(pipeline, jobs[start : start + sampling.batch], sampling)
-            for start in _ticks(range(0, len(jobs), sampling.batch), sampling.progress)
+            for start in _ticks(starts, sampling.progress, model.base.device)
         ]
     how = {"steps": sampling.steps, "guidance": sampling.guidance}
     return replace(_join(parts, jobs), about=of_model(model, texts, seeds, **how))
@@ -212,10 +214,13 @@ def one_by_one(pipeline: Any) -> Iterator[None]:
         vae.use_slicing = before
 
 
-def _ticks(items: range, progress: bool) -> Any:
+def _ticks(items: range, progress: bool, device: torch.device) -> Iterator[int]:
     from tqdm.auto import tqdm
 
-    return tqdm(items, desc="generate", disable=not progress)
+    bar = tqdm(items, desc="generate", disable=not progress)
+    for item in bar:
+        bar.set_postfix(memory=memory_text(device), refresh=False)
+        yield item
 
 
 def _sample(pipeline: Any, jobs: Sequence[Job], sampling: Sampling) -> _Part:

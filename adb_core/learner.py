@@ -23,6 +23,7 @@ from .lora import adapted, own_parameters
 from .offload import Offload
 from .options import RunOptions, chosen
 from .recipes import Recipe, Stage
+from .system.memory import memory_text
 from .targets import category_keys, check_masks, view_masks
 
 if TYPE_CHECKING:
@@ -199,7 +200,9 @@ class Learner:
         pipeline, prompt = self.base.pipeline(), f"a photo of a {self.concept.category}"
         latents, batch = [], min(PRIOR_BATCH, self.options.micro_batch or PRIOR_BATCH)
         starts = range(0, PRIOR_COUNT, batch)
-        for start in tqdm(starts, desc="prior pictures", disable=not self.options.progress):
+        bar = tqdm(starts, desc="prior pictures", disable=not self.options.progress)
+        for start in bar:
+            bar.set_postfix(memory=memory_text(self.base.device), refresh=False)
             numbers = range(start, min(start + batch, PRIOR_COUNT))
             found = pipeline(
                 [prompt] * len(numbers),

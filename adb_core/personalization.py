@@ -33,7 +33,7 @@ from .result import Result
 from .sharding import gather, is_spread
 from .system.files import sweep
 from .system.interrupts import deferred_interrupt
-from .system.memory import memory_in_use
+from .system.memory import memory_text
 from .trackers import tracking
 from .training import batch_parts, micro_batches
 
@@ -154,7 +154,7 @@ class Run:
                     if last or step % self.options.save_every == 0 or interrupted():
                         self._save_unsaved()
                 bar.update()
-                held = f"{memory_in_use(self.learner.base.device):.1f} GiB"
+                held = memory_text(self.learner.base.device)
                 bar.set_postfix(loss=f"{record.loss:.3f}", memory=held, refresh=False)
                 if record.is_last:
                     bar.close()  # before whoever iterates draws bars of their own

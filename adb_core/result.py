@@ -224,13 +224,18 @@ def read_marker(folder: str | Path) -> dict:
 
 
 def load_result(
-    folder: str | Path, *, device: str = "auto", base: Base | None = None
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    base: Base | None = None,
+    dtype: torch.dtype | None = None,
 ) -> SavedResult:
     """Load what :meth:`Result.save_pretrained` wrote, ready for :func:`adb_core.generate`.
 
     Args:
         base: of saved adapters, the model that they were trained on, if it is loaded already; else
             it is found by the name that it had.
+        dtype: of a whole model's weights; None is float32. Adapters have that of their training.
 
     Raises:
         BaseModelError: not such a folder, or a part of it is missing or damaged; adapters of
@@ -239,7 +244,13 @@ def load_result(
     info = read_marker(folder)
     names = info["subject"], info["placeholder"], info["category"], tuple(info["words"]), info
     if not info.get("adapters"):
-        return SavedResult(load_base(str(folder), device=device), *names)
+        whole = load_base(str(folder), device=device, dtype=dtype or torch.float32)
+        return SavedResult(whole, *names)
+    if dtype is not None and str(dtype) != f"torch.{info.get('dtype', 'float32')}":
+        raise BaseModelError(
+            f"{folder} holds adapters over a base in {info.get('dtype', 'float32')}: leave --dtype "
+            "out, or save the whole model with merge=True"
+        )
     base = base or _origin(folder, info, device)
     if base.fingerprint() != info["base_digest"]:
         raise BaseModelError(

@@ -75,13 +75,18 @@ SD21_UNET, SD21_CELLS = 865_910_724, 64 * 64
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What memory depends on: parameters of the U-Net, of its ``attn2``, of all other parts."""
+    """What memory depends on: parameters of the U-Net, of its ``attn2``, of all other parts.
+
+    Attributes:
+        cells: of a picture's latents; width: bytes of a weight of the base, 2 in half precision.
+    """
 
     unet: int
     cross_attention: int
     text: int
     rest: int
     cells: int
+    width: int = 4
 
     @property
     def sample(self) -> float:
@@ -101,7 +106,7 @@ def model_size(base: Base, resolution: int | None = None) -> ModelSize:
     whole = sum(number for _, number in named)
     cells = (base.latent_side * (resolution or base.side) // base.side) ** 2
     attn2 = sum(number for name, number in named if ".attn2." in name)
-    return ModelSize(whole, attn2, text, every - whole - text, cells)
+    return ModelSize(whole, attn2, text, every - whole - text, cells, base.dtype.itemsize)
 
 
 def estimate(
@@ -128,15 +133,15 @@ def _stage_gib(
         trained = size.cross_attention
     half = tier.name != "cpu"
     state = 4 + (2 if optimizer == "adam8bit" else 8)  # gradient, moments: bytes a weight
-    weights: float = 4 * size.unet + state * trained
+    weights: float = size.width * size.unet + state * trained
     if stage.train == ("unet",) and not few:
         weights = max(weights / shares, 4 * size.unet)  # whole before and after the stage
-    weights += 2 * size.unet if half else 0
+    weights += 2 * size.unet if half and size.width == 4 else 0  # what autocast makes of them
     moving = "embedding" in stage.train
     if tier.offload:
-        weights += 4 * size.text if moving else 0
-    else:
-        weights += 4 * (size.text + size.rest)  # of its encoders the word has but the table anew
+        weights += size.width * size.text if moving else 0
+    else:  # of its encoders the word has but the table anew
+        weights += size.width * (size.text + size.rest)
     kept, checkpointed = HALF_GIB if half else FLOAT_GIB
     each = (checkpointed if tier.checkpointing else kept) * size.sample
     samples = min(stage.batch_size, samples_at_once(tier, size))

@@ -1,12 +1,13 @@
 """On a CUDA GPU: does it compute what a CPU does, how fast, and in how much memory?
 
     make gpu                                  everything, in half an hour on one large GPU
-    python benchmarks/gpu.py --narrow 16 --trial     the script itself, tried on a CPU
+    python benchmarks/gpu.py --trial --narrow 16     the script itself, tried on a CPU: few steps
 
 Models have the real shapes and random weights (``shapes.py``), so nothing is downloaded. For every
 shape and tier: time of a step of each stage, its share of the card's peak (MFU), and the memory at
 its peak; smaller cards are emulated by a cap on this process. Then the paper's recipe from its
-beginning to its end, and its steps against ``plain_loop.py``, in turn. MFU counts the products of
+beginning to its end, and its steps against ``plain_loop.py``, in turn; at the end, how fast the
+tiny model's U-Net learns when it is made from nothing. MFU counts the products of
 one forward pass, three times where weights are trained and twice where gradient only passes
 through; what checkpointing computes again does not count.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -106,10 +108,10 @@ class Bench:
         given = RunOptions(view_count=4, in_place=True, accelerator=accelerator, **more)
         return tiers.fitted(given, tier, size, self.device)
 
-    def peak(self) -> float:
-        """GiB of the device's allocator at its peak; nothing on a CPU."""
+    def peak(self) -> str:
+        """GiB of the device's allocator at its peak; on a CPU it has none."""
         is_cuda = self.device.type == "cuda"
-        return torch.cuda.max_memory_allocated() / GIB if is_cuda else float("nan")
+        return f"{torch.cuda.max_memory_allocated() / GIB:6.2f} GiB" if is_cuda else "     - GiB"
 
     def fresh(self):
         """A model of its own, and the counter of the peak at nothing."""
@@ -147,7 +149,7 @@ def tier_rows(bench: Bench, tier: tiers.Tier) -> Iterator[str]:
             with tf32(tier.tf32):
                 seconds = min(record.seconds for record in train_stage(learner, short))
             mfu = share_of_peak(flops, stage, seconds, peak)
-            did = f"{seconds * 1000:8.0f} ms a step   MFU {mfu:>6s}   {bench.peak():6.2f} GiB"
+            did = f"{seconds * 1000:8.0f} ms a step   MFU {mfu:>6s}   {bench.peak()}"
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -172,7 +174,7 @@ def whole_recipe(bench: Bench, tier: tiers.Tier, scale: float) -> str:
         run.finish()
     seconds = time.perf_counter() - began
     return (
-        f"  {plan.steps} steps in {seconds:.0f} s, {bench.peak():.2f} GiB at the peak "
+        f"  {plan.steps} steps in {seconds:.0f} s, {bench.peak().strip()} at the peak "
         f"(tier {tier.name})"
     )
 
@@ -215,6 +217,31 @@ def against_plain(bench: Bench, tier: tiers.Tier, scale: float) -> Iterator[str]
     yield f"  all steps  {ratio([total['plain']], [total['engine']]).median:.2f}x"
 
 
+# ---------------------------------------------------------------- the tiny model from nothing
+
+
+def pretraining(device: torch.device, steps: int) -> str:
+    """The tiny model's U-Net on random latents; all that its loop does is counted, saving too."""
+    from adb_core.base import load_base
+    from adb_core.pretraining.settings import Budget, Place
+    from adb_core.pretraining.unet import FIT, Frozen, Lessons, train_unet
+
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    base = load_base("tiny", device=str(device))
+    latents = torch.randn(1024, base.unet.config.in_channels, base.latent_side, base.latent_side)
+    lessons = Lessons(latents.half(), [("a photo of a cat",)] * len(latents))
+    frozen = Frozen(base.vae, base.text_encoder, base.tokenizer)
+    seconds = 0.0
+    for count in (2, steps):  # the first time warms up
+        with tempfile.TemporaryDirectory() as folder:
+            place = Place(Path(folder), 0, device)
+            how = {"place": place, "budget": Budget(steps=count), "previews": False}
+            seconds = clock(lambda how=how: train_unet(lessons, frozen, **how), device)
+    speed = steps * FIT.batch / seconds
+    return f"  {steps} steps of {FIT.batch} in {seconds:.1f} s: {speed:.0f} samples a second"
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -235,9 +262,15 @@ def commit() -> str:
 def main(
     shapes: Annotated[list[str], typer.Option(help=", ".join(SHAPES))] = ["sd21", "sd15", "sdxl"],
     tier: Annotated[list[str], typer.Option(help="Of these tiers.")] = list(CAPS),
-    steps: Annotated[int, typer.Option(help="Steps that are timed; the quickest counts.")] = 8,
-    scale: Annotated[float, typer.Option(help="Share of the recipe's steps, from end to end.")] = 1,
-    race_scale: Annotated[float, typer.Option(help="The same for the race.")] = 0.03,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps that are timed, the quickest counts: 8; 2 in a trial.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Share of the recipe's steps: all; 0.02 in a trial.")
+    ] = None,
+    race_scale: Annotated[
+        float | None, typer.Option(help="The same for the race: 0.03; 0.01 in a trial.")
+    ] = None,
     narrow: Annotated[int, typer.Option(help="Divide all widths, for a trial.")] = 1,
     trial: Annotated[bool, typer.Option(help="Run without CUDA too: times mean nothing.")] = False,
 ) -> None:
@@ -246,6 +279,11 @@ def main(
         print("no CUDA device here: nothing was measured (try the script with --trial --narrow 16)")
         return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    usual = (2, 0.02, 0.01) if trial else (8, 1.0, 0.03)
+    asked = (steps, scale, race_scale)
+    steps, scale, race_scale = (
+        a if a is not None else b for a, b in zip(asked, usual, strict=True)
+    )
     print(f"{machine(device)}, {time.strftime('%Y-%m-%d')}, commit {commit()}; {BARS}")
     if device.type == "cuda":
         print(f"correctness: {correctness()}", flush=True)
@@ -262,6 +300,7 @@ def main(
             print(f"{name}: against the plain loop, in turn")
             for row in against_plain(bench, widest, race_scale):
                 print(row, flush=True)
+    print(f"the tiny model from nothing, its U-Net\n{pretraining(device, 4 if trial else 400)}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import PICO, run
 from models import tiny_base, tiny_concept
 from PIL import Image
 
 import adb_core.base
-from adb_core import engine, learner, training
+from adb_core import engine, generation, learner, training
 from adb_core.app import arguments
 from adb_core.app.commands import training as training_command
 from adb_core.checkpoint import read_header
@@ -257,6 +258,26 @@ def test_resolution_crop_and_flip_reach_the_views(monkeypatch):
     assert json.loads(Path("result/model/unet/config.json").read_text())["sample_size"] == 8
     done = run(*PICO, *quick)
     assert done.exit_code == 2 and "belongs to another recipe" in done.stderr
+
+
+@pytest.mark.parametrize("option, wanted", [("--tf32", True), ("--no-tf32", False)])
+def test_tf32_is_what_was_asked_for(monkeypatch, option, wanted):
+    seen = []
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", not wanted)
+
+    def spied(real):
+        def call(*arguments, **more):
+            seen.append(torch.backends.cuda.matmul.allow_tf32)
+            return real(*arguments, **more)
+
+        return call
+
+    monkeypatch.setattr(generation, "generate", spied(generation.generate))
+    monkeypatch.setattr(learner, "encode_views", spied(learner.encode_views))
+    quick = ["--recipe", "textual_inversion", "--views", "1", option]
+    assert run(*PICO, *quick).exit_code == 0
+    done = run("generate", "a cat", "--steps", "1", "--quiet", "--device", "cpu", option)
+    assert done.exit_code == 0 and seen == [wanted, wanted], done.output
 
 
 def test_concepts_are_listed():

@@ -195,6 +195,17 @@ BAD = {
     "unknown tier": (None, [*PICO, "--tier", "gpu9"], "--tier: unknown tier 'gpu9': choose auto"),
     "tier of a GPU": (None, [*PICO, "--tier", "gpu8"], "tier gpu8 is not for cpu"),
     "unknown number format": (None, [*PICO, "--save-dtype", "int8"], "--save-dtype 'int8'"),
+    "unknown dtype": (None, [*PICO, "--dtype", "int8"], "--dtype 'int8': choose one of float32"),
+    "half precision without LoRA": (
+        None,
+        [*PICO, "--dtype", "bfloat16"],
+        "--dtype bfloat16 is too coarse for the small steps of the recipe attndreambooth",
+    ),
+    "unknown dtype of drawing": (
+        None,
+        ["generate", "a cat", "--dtype", "x"],
+        "--dtype 'x': choose",
+    ),
     "unknown crop": (None, [*PICO, "--crop", "round"], "unknown crop 'round'"),
     "no prompt set": (None, [*PICO, "--prompt-set", "nothing"], "no such file, and no bundled set"),
     "an empty prompt set": (
@@ -477,7 +488,7 @@ def test_what_a_model_cannot_do_is_found_before_its_weights_are_read(case, tmp_p
     real, read = arguments.find_recipe, loading.load_weights
     crowd = replace(recipe("textual_inversion"), vectors=400)
     monkeypatch.setattr(
-        arguments, "find_recipe", lambda name, *more: crowd if name == "crowd" else real(name, *more)
+        arguments, "find_recipe", lambda name, *a: crowd if name == "crowd" else real(name, *a)
     )
     monkeypatch.setattr(arguments, "check_tier", lambda *_: None)  # which asks for a real GPU
     monkeypatch.setattr(tiers, "can_8bit", lambda device: False)

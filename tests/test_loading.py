@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from two_encoders import two_encoder_base
 
 from adb_core import loading
 from adb_core.base import BaseModelError, load_base
-from adb_core.tiers import SD21, model_size
 from adb_core.engine import TrainingError
 from adb_core.explaining import Source, explain
+from adb_core.tiers import SD21, model_size
 
 UNET, VAE = "unet/config.json", "vae/config.json"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -266,6 +267,7 @@ found["wrong revision"] = said("some/model", "no-such-branch")
 hub.close()
 found["gone, but kept here"] = said("some/model")
 found["gone"] = said("sd15")
+found["half here, and gone"] = said("some/broken")
 import huggingface_hub
 huggingface_hub.constants.HF_HUB_OFFLINE = True
 found["offline"] = said("some/other")
@@ -280,6 +282,8 @@ HUB = {  # repository or case -> what is said
     "some/half": "some/half/text_encoder has weights in half precision only",
     "some/pickles": "some/pickles/unet has its weights as a pickle",
     "some/empty": "some/empty lacks a file of a diffusers model",
+    "some/broken": "some/broken is not on this machine and the hub cannot be reached",
+    "half here, and gone": "some/broken is not on this machine and the hub cannot be reached",
     "sd21": "the hub has no 'sd21', or you may not see it: check the spelling, log in with a "
     "token, or use 'Manojb/stable-diffusion-2-1-base'",
     "nobody/nothing": "the hub has no 'nobody/nothing', or you may not see it",
@@ -301,6 +305,7 @@ def answers(saved, tmp_path_factory) -> dict:
         "half": renamed("*/*.safetensors", ".fp16.safetensors"),
         "pickles": renamed("unet/*.safetensors", ".bin"),
         "empty": gone("model_index.json"),
+        "broken": lambda folder: None,
     }
     repositories = {"some/model": str(saved[1]), "some/gated": "gated"}
     for name, change in changes.items():
@@ -311,16 +316,23 @@ def answers(saved, tmp_path_factory) -> dict:
     command = [sys.executable, "-c", ASK, str(Path(__file__).parent), json.dumps(repositories)]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1]) | {"bars": done.stderr}
 
 
 @pytest.mark.parametrize("name", HUB)
 def test_the_hub_says_what_it_has(name, answers):
     text, weights, seconds = answers[name]
     assert HUB[name] in text and "\n" not in text
-    if name in ("gone", "gone, but kept here", "offline"):
+    if name in ("gone", "gone, but kept here", "half here, and gone", "offline"):
         assert seconds < 15  # the libraries alone ask again for 23 seconds, file by file
-    assert weights == (3 if name == "some/model" else 0)  # no weights for what is refused
+    if name != "some/broken":
+        assert weights == (3 if name == "some/model" else 0)  # no weights for what is refused
+
+
+def test_a_download_shows_how_far_it_is(answers):
+    """Weights are gigabytes; what the libraries say of reading them stays away."""
+    assert re.search(r"safetensors: 100%", answers["bars"]), answers["bars"][-2000:]
+    assert "Loading weights" not in answers["bars"]
 
 
 def test_the_stand_in_closes_its_port():

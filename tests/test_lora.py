@@ -279,6 +279,37 @@ def test_the_bundled_model_from_the_command_line(tmp_path, monkeypatch):
     assert np.abs((image.images[0] * 255).round() - ours).max() <= 1
 
 
+def test_the_base_may_be_in_half_precision_from_the_command_line(tmp_path, monkeypatch):
+    """Half the memory for what stays as it is; adapters, and what is saved, stay in float32."""
+    from command_line import run as adb
+
+    from adb_core import base
+
+    loaded, real = [], base.load_base
+
+    def load(*arguments, **how):
+        loaded.append(real(*arguments, **how))
+        return loaded[-1]
+
+    monkeypatch.setattr(base, "load_base", load)
+    monkeypatch.chdir(tmp_path)
+    quick = ["--steps-scale", "0.001", "--views", "1", "--quiet", "--device", "cpu"]
+    how = ["--recipe", "lora_dreambooth", "--mixed-precision", "no", "--dtype", "bfloat16"]
+    done = adb("train", "--concept", "pico", "--out", "out", *quick, *how)
+    assert done.exit_code == 0, done.output
+    assert {p.dtype for p in loaded[0].vae.parameters()} == {torch.bfloat16}
+    found = load_file(tmp_path / "out/model" / lora.WEIGHTS)
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    drawing = ["--steps", "1", "--quiet", "--device", "cpu", "--out", "a.png"]
+    assert adb("generate", PROMPT, "--model", "out", *drawing).exit_code == 0
+    again = load_result(tmp_path / "out/model", device="cpu")
+    assert again.base.dtype == torch.bfloat16
+    with pytest.raises(BaseModelError, match="adapters over a base in bfloat16: leave --dtype out"):
+        load_result(tmp_path / "out/model", device="cpu", dtype=torch.float32)
+    done = adb("generate", "a cat", "--dtype", "bfloat16", *drawing)
+    assert done.exit_code == 0 and loaded[-1].unet.dtype == torch.bfloat16, done.output
+
+
 def test_merged_adapters_are_a_whole_model(tmp_path):
     result = personalize(tiny_base("sd21"), tiny_concept(), PLAN, view_count=1)
     before = copies(result.unet)

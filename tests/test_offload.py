@@ -205,9 +205,13 @@ def test_the_bar_tells_the_memory(capsys):
     plan = short(recipe("textual_inversion"), steps=1)
     personalize(tiny_base(), tiny_concept(), plan, view_count=1, progress=True)
     said = capsys.readouterr().err
-    assert "encode views" in said
+    assert re.search(r"encode views: 100%.*memory=[\d.]+ GiB", said), said
     # the share that is done, time passed and left, and the memory
     assert re.search(r"inversion: 100%.*\[\d+:\d+<\d+:\d+.*memory=[\d.]+ GiB", said), said
     plan = short(recipe("dreambooth_prior"), steps=1)
     personalize(tiny_base(), tiny_concept(), plan, view_count=1, progress=True)
-    assert re.search(r"prior pictures: 100%", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(r"prior pictures: 100%.*memory=[\d.]+ GiB", said), said
+    generate(tiny_base(), "a cat", [0, 1], steps=1, batch=1, progress=True)
+    said = capsys.readouterr().err
+    assert re.search(r"generate: 100%.*\[\d+:\d+<\d+:\d+.*memory=[\d.]+ GiB", said), said

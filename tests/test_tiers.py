@@ -9,6 +9,7 @@ import torch
 from models import make_learner, short, tiny_base, tiny_concept, weights
 
 from adb_core import encoding, fallback, tiers, training
+from adb_core.base import Posterior
 from adb_core.engine import TrainingError
 from adb_core.options import RunOptions
 from adb_core.personalization import Run
@@ -56,6 +57,18 @@ def test_a_unet_in_shares_needs_less_where_it_is_trained_whole(bits):
     assert one == other
     chosen, why = tiers.choose(14.0, CUDA, tiers.SD21, PAPER, shares=2)
     assert chosen.name == "gpu24" and "AdamW" in why  # 8-bit moments cannot be shared out
+
+
+def test_under_adapters_a_base_in_half_precision_needs_half(bits):
+    """Its weights take two bytes, and the U-Net no copy for its passes."""
+    tier, plan = tiers.TIERS["gpu16"], recipe("lora_dreambooth", "paper")
+    whole = tiers.estimate(tier, tiers.SD21, plan)
+    half = tiers.estimate(tier, replace(tiers.SD21, width=2), plan)
+    assert whole - half == pytest.approx(4 * tiers.SD21_UNET / tiers.GIB)
+    base = tiny_base()
+    assert tiers.model_size(base).width == 4
+    base.dtype = torch.bfloat16
+    assert tiers.model_size(base).width == 2
 
 
 def test_the_published_table_is_what_the_arithmetic_says():
@@ -172,6 +185,21 @@ def test_the_run_goes_on_a_tier_lower(monkeypatch, capsys, module, name, number)
     ends, expected = weights(run.learner), weights(whole.learner)
     for key, value in expected.items():  # Adam divides by the gradient's size
         torch.testing.assert_close(ends[key], value, rtol=1e-2, atol=2e-4)
+
+
+@pytest.mark.parametrize("side, at_once", [(32, 16), (512, 4), (1024, 1)])
+def test_large_views_are_encoded_a_few_at_a_time(monkeypatch, side, at_once):
+    """Sixteen of 512 pixels take some 10 GiB, and no less time."""
+    sizes = []
+
+    def encode(base, pixels):
+        sizes.append(len(pixels))
+        return Posterior(*(torch.zeros(len(pixels), 4, 2, 2) for _ in range(2)))
+
+    base, concept = tiny_base(), tiny_concept()
+    monkeypatch.setattr(type(base), "encode_pictures", encode)
+    found = encoding.encode_views(base, concept, 6, 0, RunOptions().augmentation, side=side)
+    assert max(sizes) == at_once and sum(sizes) == len(found.mean) == 18
 
 
 def test_views_that_do_not_fit_are_encoded_in_smaller_batches(monkeypatch):

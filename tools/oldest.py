@@ -70,6 +70,8 @@ def main() -> int:
     print("with " + ", ".join(pinned), flush=True)
     tests = asked.tests or [f"tests/test_{name}.py" for name in CORE]
     done = subprocess.run([str(python), "-m", "pytest", "-q", *tests], cwd=ROOT)
+    if done.returncode < 0:
+        print(f"pytest was ended by signal {-done.returncode}: the tests after that were not run")
     if wanted["torch"] != oldest["torch"]:
         print(f"not tried: torch {oldest['torch']}, the oldest that is promised")
     return done.returncode

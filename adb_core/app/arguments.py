@@ -145,16 +145,23 @@ def check_tier(name: str, device: str) -> None:
         raise InputError(f"--tier: {error}") from error
 
 
-def check_save_dtype(name: str) -> None:
-    """Find a number format that weights cannot be saved in.
+def check_dtype(name: str | None, option: str, plan: Recipe | None = None) -> None:
+    """Find a number format that weights cannot have, or not while they are trained.
 
     Raises:
-        InputError: it is none.
+        InputError: it is one; half precision in a recipe that trains the weights themselves.
     """
     from ..system.weights import DTYPES
 
+    if name is None:
+        return
     if name not in DTYPES:
-        raise InputError(f"--save-dtype {name!r}: choose one of {', '.join(DTYPES)}")
+        raise InputError(f"{option} {name!r}: choose one of {', '.join(DTYPES)}")
+    if name != "float32" and plan is not None and plan.lora is None:
+        raise InputError(
+            f"{option} {name} is too coarse for the small steps of the recipe {plan.name}: leave "
+            "it out, or choose --recipe attndreambooth_lora or lora_dreambooth"
+        )
 
 
 def check_seed(*seeds: int) -> None:
@@ -246,10 +253,14 @@ def refuse_pickle(name: str) -> None:
         )
 
 
-def find_model(name: str, prompts: list[str], device: str):
+def find_model(name: str, prompts: list[str], device: str, dtype: str | None = None, quiet=False):
     """A saved result (or the output folder that holds one), else a base model.
 
     Its prompts are checked before the weights load.
+
+    Args:
+        dtype: of the weights; None is float32, and for adapters what they were trained over.
+        quiet: downloads without bars.
 
     Raises:
         PromptError: a saved result needs ``{}``, a base model must not have it.
@@ -257,18 +268,23 @@ def find_model(name: str, prompts: list[str], device: str):
     """
     from .. import base
     from ..checkpoint import CHECKPOINT
+    from ..explaining import no_bars
     from ..generation import PromptError, fill
     from ..result import MARKER, load_result, read_marker
+    from ..system.weights import torch_dtype
 
     refuse_pickle(name)
     check_device(device)
+    check_dtype(dtype, "--dtype")
+    no_bars(quiet)
+    how = {"device": device, **torch_dtype(dtype)}
     folders = (Path(name), Path(name) / "model")
     saved = next((folder for folder in folders if (folder / MARKER).is_file()), None)
     if saved is not None:
         subject = read_marker(saved)["subject"]
         for prompt in prompts:
             fill(prompt, subject)
-        return load_result(saved, device=device)
+        return load_result(saved, **how)
     if (Path(name) / CHECKPOINT).is_file():
         raise InputError(
             f"{name} holds a training run that is not finished: "
@@ -280,4 +296,4 @@ def find_model(name: str, prompts: list[str], device: str):
                 f"prompt {prompt!r} has {{}}, but {name!r} is a base model, which knows no "
                 "concept: name the thing, or give --model a personalized folder"
             )
-    return base.load_base(name, device=device)
+    return base.load_base(name, **how)

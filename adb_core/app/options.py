@@ -65,15 +65,18 @@ Precision = Annotated[
     str,
     option(
         "--mixed-precision",
-        "auto (bf16 where the hardware has it, else no), no (float32), bf16, or fp16 (needs a "
-        "GPU).",
+        "auto (bf16 where the hardware has it), no (float32), bf16, or fp16 (needs a GPU).",
     ),
 ]
 Seed = Annotated[
-    int,
+    int, option("--seed", "Of every random choice; on one machine it gives the same result again.")
+]
+Dtype = Annotated[
+    str | None,
     option(
-        "--seed",
-        "Of every random choice; the same seed gives the same result on the same machine.",
+        "--dtype",
+        "Of the base model's weights: float32, or bfloat16 or float16, which take half the memory; "
+        "training takes those under LoRA alone.",
     ),
 ]
 StepsScale = Annotated[

@@ -40,6 +40,11 @@ def memory_in_use(device: Any) -> float:
     return psutil.Process().memory_info().rss / GIB
 
 
+def memory_text(device: Any) -> str:
+    """The same for a progress bar."""
+    return f"{memory_in_use(device):.1f} GiB"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that an allocation failed, on a GPU or on the CPU."""
     import torch

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from .files import atomic_file
 
 DTYPES = ("float32", "float16", "bfloat16")
+
+
+def torch_dtype(name: str | None) -> dict[str, Any]:
+    """A number format as a keyword for what loads weights; nothing where none was asked for."""
+    import torch
+
+    return {} if name is None else {"dtype": getattr(torch, name)}
 
 
 def cast_weights(folder: str | Path, dtype: str) -> None:

@@ -315,12 +315,13 @@ adb.teaching.quiz(*adb.teaching.questions("00"))
 # base = adb.load_base("sd21")
 # mine = adb.Concept.from_folder("my_photos", category="dog")
 # result = adb.personalize(
-#     base, mine, "attndreambooth", preset="paper", out="out/mine", progress=True
+#     base, mine, "attndreambooth", preset="paper", out="out/mine", progress=True, in_place=True
 # )
 # ```
 #
-# This computes in float32. The command `adb train --base sd21` computes in half precision, and
-# takes what memory there is into account.
+# `in_place` trains the model's own U-Net, so that no second one is held. This computes in float32.
+# The command `adb train --base sd21` computes in half precision, and takes what memory there is
+# into account.
 #
 # ## Summary
 #

@@ -22,6 +22,7 @@ def generate(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     device: o.Device = "auto",
+    dtype: o.Dtype = None,
     tf32: o.Tf32 = None,
     batch: o.Pictures = 8,
     watermark: options.Watermark = None,
@@ -47,7 +48,7 @@ def generate(
         check_c2pa("--sign-test")
     if watermark is not None:
         check_key(watermark)
-    loaded = find_model(model, prompts, device)
+    loaded = find_model(model, prompts, device, dtype, quiet)
     if watermark is not None:
         check_size(loaded.base.side, loaded.base.side)
     from ...system.devices import tf32 as with_tf32
@@ -87,6 +88,7 @@ def attention(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     device: o.Device = "auto",
+    dtype: o.Dtype = None,
     tf32: o.Tf32 = None,
     out: o.MapsFile = Path("out/attention.png"),
     quiet: o.Quiet = False,
@@ -98,7 +100,7 @@ def attention(
     """
     check_seed(seed)
     check_file(out)
-    loaded = find_model(model, [prompt], device)
+    loaded = find_model(model, [prompt], device, dtype, quiet)
     from ... import plots
     from ...generation import generate as draw
     from ...system.devices import tf32 as with_tf32

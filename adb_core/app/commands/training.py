@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...system.commands import INTERRUPTED
-from ...system.weights import cast_weights
+from ...system.weights import cast_weights, torch_dtype
 from .. import arguments, options as o
 from ..previews import Previews, read_prompts
 
@@ -60,6 +60,7 @@ def train(
     seed: o.Seed = 0,
     resume: o.Resume = True,
     mixed_precision: o.Precision = "auto",
+    dtype: o.Dtype = None,
     tier: o.TierName = "auto",
     tf32: o.Tf32 = None,
     steps_scale: o.StepsScale = 1.0,
@@ -104,7 +105,8 @@ def prepared(asked: SimpleNamespace) -> Training:
     arguments.check_device(asked.device)
     arguments.check_precision(asked.mixed_precision, asked.device)
     arguments.check_tier(asked.tier, asked.device)
-    arguments.check_save_dtype(asked.save_dtype)
+    arguments.check_dtype(asked.dtype, "--dtype", plan)
+    arguments.check_dtype(asked.save_dtype, "--save-dtype")
     arguments.refuse_pickle(asked.base)
     prompts = () if asked.prompt_set is None else read_prompts(asked.prompt_set)
     pictures = arguments.find_concept(asked.concept, asked.category, asked.placeholder)
@@ -129,6 +131,7 @@ class Machine:
     mixed_precision: str
     tensorboard: bool
     quiet: bool
+    dtype: str | None
     tier: str
     tf32: bool | None
 
@@ -148,10 +151,12 @@ class Training:
         """Train, save, and say what to try; after Ctrl-C, say how to go on."""
         from ... import base, engine, tiers
         from ...checkpoint import CHECKPOINT
+        from ...explaining import no_bars
         from ...system.devices import pick_device
         from ...system.memory import free_memory
 
         machine, out = self.machine, self.options["out"]
+        no_bars(machine.quiet)
         device = pick_device(machine.device)
         accelerator = engine.make_accelerator(
             device,
@@ -165,7 +170,8 @@ class Training:
         def check(hollow):
             say(self._checked(hollow, accelerator, free))
 
-        loaded = base.load_base(machine.base, device=machine.device, check=check)
+        how = {"device": machine.device, **torch_dtype(machine.dtype)}
+        loaded = base.load_base(machine.base, check=check, **how)
         for line in photo_lines(self.concept, self.options["resolution"] or loaded.side):
             say(line)
         before = _written(out / CHECKPOINT)
