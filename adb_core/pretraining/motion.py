@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..beyond.motion import Motion, moving
-from ..beyond.moving import clip_noise
+from ..beyond.moves import clip_noise
 from ..tinymodel.precision import autocast
 from ..toyworld.clips import FRAMES, KINDS, render_clip, sample_clip_scene
 from ..toyworld.grammar import caption
@@ -114,7 +114,7 @@ def noisy_timesteps(rng: np.random.Generator, batch: int, steps: int = 1000) -> 
 def motion_loss(
     base: Base, motion: Motion, clips: Clips, settings: MotionSettings, step: int
 ) -> Tensor:
-    """The error of v of a batch of clips, each at its own noise level, all frames at the same."""
+    """The error of v (or of the noise, if the base predicts it) of a batch of clips, each at its own noise level, all frames at the same."""
     rng = step_rng(settings.seed, "motion", step)
     rows = rng.choice(len(clips.kinds), settings.batch, replace=False)
     clean = clips.latents[rows].to(base.device).float()  # (v, f, c, y, x)
@@ -122,7 +122,8 @@ def motion_loss(
     noise = clip_noise(clean.shape, torch_generator(rng)).to(base.device)
     a = base.scheduler.alphas_cumprod.to(base.device)[t].view(-1, 1, 1, 1, 1)
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
-    target = a.sqrt() * noise - (1 - a).sqrt() * clean
+    velocity = base.prediction_type == "v_prediction"
+    target = a.sqrt() * noise - (1 - a).sqrt() * clean if velocity else noise
     ids = clips.ids[rows].clone()
     ids[torch.from_numpy(rng.random(settings.batch) < EMPTY_SHARE)] = clips.empty
     frames = clean.shape[1]
