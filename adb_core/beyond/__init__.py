@@ -9,6 +9,8 @@
     mixing        one word on its way to another
     avatars       one concept in many looks, and without its background
     keeping       liked pictures, with what it takes to draw them again
+    motion        temporal attention on a U-Net of stills;  motion_files  its weights
+    moves         clips of it, and where their subject goes
 
 Importing this package is cheap: a name loads the file that defines it when it is first used.
 """
@@ -30,6 +32,11 @@ _SUBMODULE_OF = {
     "mixed_states": "mixing", "Kept": "keeping",
     "Avatars": "avatars", "avatar_prompts": "avatars", "avatar_sheet": "avatars",
     "cutout": "avatars", "cutouts": "avatars",
+    "Motion": "motion", "MotionError": "motion", "TemporalAttention": "motion",
+    "moving": "motion",
+    "load_motion": "motion_files", "save_motion": "motion_files",
+    "Moved": "moves", "Track": "moves", "clip_noise": "moves", "move": "moves",
+    "track": "moves", "track_masks": "moves",
 }  # fmt: skip
 
 __all__ = list(_SUBMODULE_OF)

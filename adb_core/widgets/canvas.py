@@ -132,7 +132,6 @@ class Canvas(Panel):
         options = {f: getattr(self.sampling, f) for f in ("steps", "guidance", "scheduler")}
         drawn, _ = place_states(self.model, states, self.columns, box, [seed], self.push, **options)
         self.image = drawn[0]
-        inside = [box_scores(m[None], box).mass[0] for m in (old, self._map(self.image))]
         self.how = {
             "prompt": token_ids(self.model, self.prompt)[0],
             "seed": seed,
@@ -144,7 +143,8 @@ class Canvas(Panel):
             "mix": {"with": self.other, "share": share} if share else None,
         }
         pair = (enlarge(before), outlined(enlarge(self.image), box))
-        self.paint(side_by_side(*pair))
+        self.paint(side_by_side(*pair))  # it is on its way while its map is read
+        inside = [box_scores(m[None], box).mass[0] for m in (old, self._map(self.image))]
         mixture = f", {share:.0%} {self.other}" if share else ""
         self.say(
             f"seed {seed}{mixture}: {inside[1]:.0%} of the map of '{' '.join(self.words)}' lies "
