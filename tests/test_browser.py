@@ -266,10 +266,9 @@ def try_frontier_explorer(page) -> list[float]:
     took = [step_slider(page, handle, 4) for _ in range(6)]
     took += [step_slider(page, handle, 4, "ArrowLeft") for _ in range(4)]
     wait_for(lambda: said.inner_text() != line, 10, "other scores")
-    last = said.inner_text()
-    explorer.locator("select").nth(1).focus()
-    page.keyboard.press("ArrowUp")
-    wait_for(lambda: said.inner_text() != last, 10, "another recipe")
+    assert "textual_inversion" not in said.inner_text()
+    took.append(step_slider(page, explorer.locator(".noUi-handle").nth(1), 4, "ArrowLeft"))
+    wait_for(lambda: "textual_inversion" in said.inner_text(), 10, "another recipe")
     page.screenshot(path=OUT / "8-frontier.png")
     return took
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -20,6 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 needs_extra = pytest.mark.skipif(bool(MISSING), reason=f"extra 'site' is not installed: {MISSING}")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+BEYOND_THE_EDGE = """() => [...document.querySelectorAll('article *')].filter(element => {
+    for (let box = element.parentElement; box.tagName !== 'BODY'; box = box.parentElement)
+        if (getComputedStyle(box).overflowX !== 'visible') return false;  // it scrolls in its box
+    return element.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+}).map(element => element.outerHTML.slice(0, 120))"""
 
 specification = importlib.util.spec_from_file_location("website", ROOT / "tools" / "website.py")
 website = importlib.util.module_from_spec(specification)
@@ -230,3 +240,24 @@ def test_the_workflow_publishes_what_make_site_writes():
     (path,) = [s["with"]["path"] for s in steps if "upload-pages" in s.get("uses", "")]
     assert path == "out/site" and '"out/site"' in (ROOT / "tools/website.py").read_text()
     assert jobs["publish"]["needs"] == "build"
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser")
+@pytest.mark.parametrize("width", [390, 1400])
+def test_nothing_leaves_the_page_on_a_phone_or_a_desk(site, width):
+    from playwright.sync_api import sync_playwright
+
+    pages = ("index", "notebooks/00_start_here", "notebooks/08_the_regularizer", "data/README")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        for name in pages:
+            page.goto((site / f"{name}.html").as_uri())
+            assert page.evaluate(BEYOND_THE_EDGE) == [], name
+            across = page.evaluate("document.documentElement.scrollWidth")
+            assert across <= width, f"{name} is {across} pixels wide"
+        browser.close()

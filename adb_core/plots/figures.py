@@ -6,7 +6,7 @@ import io
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..provenance.record import Provenance, stamped
 from ..system.files import atomic_write_bytes
@@ -82,8 +82,10 @@ def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") ->
     return ax
 
 
-def legend(ax: Axes) -> None:
-    ax.legend(fontsize=7, facecolor=PAPER, edgecolor=FAINT, labelcolor=INK)
+def legend(ax: Axes, beside: bool = False) -> None:
+    """Name the lines; ``beside`` the axes where the lines leave no room inside."""
+    where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
+    ax.legend(fontsize=7, facecolor=PAPER, edgecolor=FAINT, labelcolor=INK, **where)
 
 
 def wrap(text: str, width: int) -> str:

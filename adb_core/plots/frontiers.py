@@ -106,7 +106,7 @@ def by_complexity(
         ValueError: no series, or an empty one.
     """
     _check(series, "values")
-    figure = new_figure(6.4, 4.0, complexity_alt(series, score))
+    figure = new_figure(7.6, 4.0, complexity_alt(series, score))
     ax = style_axes(figure.subplots(), title, "things that the prompt asks for", score)
     for number, (name, levels) in enumerate(series.items()):
         xs, intervals = sorted(levels), [levels[x] for x in sorted(levels)]
@@ -119,7 +119,7 @@ def by_complexity(
         for x, values in (points or {}).get(name, {}).items():
             ax.scatter([x + shift] * len(values), values, s=4, color=look["color"], alpha=0.5)
     ax.set_xticks(sorted({x for levels in series.values() for x in levels}))
-    legend(ax)
+    legend(ax, beside=True)
     return figure
 
 

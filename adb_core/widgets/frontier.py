@@ -51,12 +51,14 @@ class FrontierExplorer(Panel):
         chosen = (first or recipes[-2], second or recipes[-1])
         if unknown := [recipe for recipe in chosen if recipe not in recipes]:
             raise ValueError(f"no training of {unknown[0]!r} is stored: {', '.join(recipes)}")
-        self.concept = wide("Dropdown", "individual", options=tracks.concepts)
-        self.first = wide("Dropdown", "left", options=recipes, value=chosen[0])
-        self.second = wide("Dropdown", "right", options=recipes, value=chosen[1])
         shares = [(f"{100 * share:.0f} %", k) for k, share in enumerate(tracks.shares)]
         self.at = wide("SelectionSlider", "of its preset", options=shares, value=0)
-        controls = [self.concept, self.first, self.second, self.at]
+        # Sliders here too: in JupyterLab a dropdown loses its arrow keys to the notebook's cells.
+        self.first = wide("SelectionSlider", "left", options=recipes, value=chosen[0])
+        self.second = wide("SelectionSlider", "right", options=recipes, value=chosen[1])
+        self.concept = wide("SelectionSlider", "individual", options=tracks.concepts)
+        self.concept.layout.display = "none" if len(tracks.concepts) == 1 else None
+        controls = [self.at, self.first, self.second, self.concept]
         super().__init__(controls, "Text against identity, while two recipes train")
         self._blocks: dict[tuple[str, str, int, int], np.ndarray] = {}
         self._tops = {  # one scale for all maps of an individual, so that any two can be compared

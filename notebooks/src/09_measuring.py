@@ -113,8 +113,8 @@ assert np.allclose(scores["dreambooth"]["identity"], core, atol=1e-5)
 
 # %% [markdown]
 # **A number needs its ends.** The program that draws this world can draw Pico in every scene that
-# was asked for: `ceiling` scores these true pictures, as they are and after the VAE. The lower end
-# are the photos of all other concepts.
+# was asked for: `ceiling` scores these true pictures, as they are and after the VAE. The lower end:
+# photos of all other concepts.
 
 # %%
 true = adb.metrics.ceiling(concept, asks[:: len(seeds)], [0], base=base, judge=judge)
@@ -209,8 +209,8 @@ adb.teaching.fact("what a perfect picture scores with the next prompt", shared, 
 # ## 5. How sure is a mean of twelve?
 #
 # Other seeds would have given another mean. The **bootstrap** (Efron 1979) draws twelve of the
-# twelve *with* replacement, takes the mean, two thousand times. The middle 95 % of those means are
-# the interval.
+# twelve *with* replacement and takes the mean, two thousand times. The middle 95 % of those means
+# are the interval.
 
 
 # %%
@@ -234,16 +234,34 @@ adb.teaching.fact("width, drawn by prompt", by_prompt.high - by_prompt.low, betw
 #
 # ## 6. The whole way
 #
-# Stopped earlier, DreamBooth would have kept more of the prompt and less of Pico. So look at whole
-# trainings, and beyond their presets. From here on identity is divided by its ceiling. **Joint** is
-# the share of pictures that show the individual *and* all that was asked for.
+# Each recipe was stopped somewhere. So look at whole trainings, and beyond their presets. From here
+# on identity is divided by its ceiling. **Joint** is the share of pictures that show the individual
+# *and* all that was asked for.
 #
 # **Predict.** Which way does DreamBooth's point move, up (identity) or to the left (text lost)? And
 # that of the three stages?
-#
-# One training is an anecdote. `adb evaluate` draws such curves over
-# several individuals: settings were chosen on the **tuning** half of the concepts, these are of the
-# **held-out** half.
+
+# %%
+tracks = adb.teaching.load_tracks()
+print("pictures:", *tracks.prompts, sep="\n- ")
+print("scores: means over", tracks.scored, "prompts")
+explorer = adb.widgets.FrontierExplorer(tracks, "dreambooth", "attndreambooth")
+explorer.view
+
+# %% [markdown]
+# The same by code; choose other recipes above.
+
+# %%
+for moment in (2, 4, 6):
+    explorer.at.value = moment
+    print(explorer.text.replace("; ", "\n"))
+adb.teaching.show(explorer.filmstrip(explorer.at, [0, 2, 4, 6]))
+
+# %% [markdown]
+# **Explain.** DreamBooth leaps to the left, and comes back; the three stages climb straight, and in
+# the end both stand on one spot. The maps differ all the way: that of DreamBooth's [V] stays dim.
+# But one training is an anecdote. `adb evaluate` draws such curves over several individuals:
+# settings were chosen on the **tuning** half of the concepts, these are of the **held-out** half.
 
 # %%
 study = adb.teaching.stored_study()
@@ -274,9 +292,9 @@ adb.teaching.show(figures["identity_share_by_complexity_methods"])
 #
 # ## 7. Is it chance?
 #
-# Subtract **pair by pair**, individual by individual, and only then average: what makes an
-# individual hard drops out. Who makes twenty comparisons at 5 % finds one "effect" where there is
-# none; Holm's correction (1979) keeps the chance of *any* false alarm below 5 %.
+# Subtract **pair by pair**, then average: what makes an individual hard drops out. Who makes twenty
+# comparisons at 5 % finds one "effect" where there is none; Holm's correction (1979) keeps the
+# chance of *any* false alarm below 5 %.
 
 
 # %%
@@ -294,15 +312,15 @@ print("\n".join(study.lines))
 
 # %% [markdown]
 # **Explain.** The three stages have much more identity than Textual Inversion, less than
-# DreamBooth, and more text than DreamBooth. Can it be chance? With $n$ individuals no p is below
-# $2/2^n$; so with four *no* difference can be told from chance. This study shows where to look, and
-# proves nothing yet. `adb evaluate` without options takes twelve individuals and three seeds: more
-# than a day of two cores.
+# DreamBooth, and more text than DreamBooth. Can it be chance? Of the $2^n$ ways to flip the signs
+# of $n$ individuals two are the most extreme: no p is below $2/2^n$, and four tell *nothing* from
+# chance. This study shows where to look. `adb evaluate` without options takes twelve individuals
+# and three seeds: more than a day of two cores.
 #
 # **What the paper measured** (Pang et al. 2024, section 4): CLIP-based scores on photographs, and a
 # user study (notebook 10). CLIP compares whole pictures, so a copied background counts as identity;
 # without intervals it stays open which differences would survive another seed. **Here** the judge
-# is small and the pictures are drawn (notebook [14](14_responsible_use.ipynb)).
+# is small and the pictures are drawn: see [14](14_responsible_use.ipynb), section 7.
 #
 # ## 8. Where to draw the line
 #
@@ -422,6 +440,12 @@ def holm(p):
 
 # %% tags=["check"] exercise="09.4"
 adb.teaching.check("09.4", holm)
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+adb.teaching.quiz(*adb.teaching.questions("09"))
 
 # %% [markdown]
 # ## Summary
