@@ -16,10 +16,8 @@
 #
 # {{badge}}
 #
-# Five pictures are enough to learn somebody, and nobody has to ask them. Whom do the pictures show,
-# what does the model assume when nobody says, what does it keep of the photos, where does the
-# individual turn up unasked, and how can a picture be told from a photograph afterwards? Each
-# question gets a measurement, with its limits.
+# Five pictures are enough to learn somebody, and nobody has to ask them. So this page measures what
+# a model assumes, copies and leaks, and how its pictures can be told from photographs.
 #
 # **You will learn**
 # - to measure what a model assumes, copies and leaks, beside what chance would give;
@@ -45,8 +43,7 @@ adb.teaching.show(diagram)
 # ## 1. Whom do the pictures show?
 #
 # `concept.json` beside the photos can answer four questions. Nothing can check the answers; they
-# are shown before a training and go into the model's card, so that whoever gets the model can ask
-# further.
+# are shown before a training and go into the model's card.
 
 # %%
 import numpy as np
@@ -131,15 +128,14 @@ adb.teaching.fact("model and silent captions", apart(ours, unsaid), between=(0, 
 # **Explain.** Captions name a place nearly always, so a caption that names none belongs to a
 # picture without one, most of the time. The model has learned what is **left unsaid**. In a model
 # of photographs the same arithmetic is about people: who is drawn when a prompt says "a doctor",
-# and for whom do captions bother to say more? There the training set is seldom known, which is the
-# first thing to ask for.
+# and for whom do captions bother to say more?
 #
 # ## 3. What is copied
 #
 # **Predict.** Five photos, seen hundreds of times. Will the model hand one of them back?
 #
-# To call something a copy one needs a scale. Here it is how near two **different** photos of Pico
-# come to each other: the world can draw as many as we like.
+# The scale is how near two **different** photos of Pico come to each other; the world can draw as
+# many as we like.
 
 # %%
 recipes = ("dreambooth", "attndreambooth")
@@ -298,8 +294,7 @@ for quality in (75, 10):
 # %% [markdown]
 # ## 6. Break it
 #
-# A mark that only honest people leave in is a label, not a lock. Two ways to lose it, neither of
-# them clever:
+# A mark that only honest people leave in is a label, not a lock. Ways to lose it:
 
 # %%
 mirrored = np.ascontiguousarray(marked[:, ::-1])
@@ -429,10 +424,9 @@ adb.teaching.check("14.3", worth)
 # ### Exercise 4 (HARD, 15 minutes): is the mark there?
 #
 # A key draws `signs` (n,), each -1 or 1, for `values` (n,), coefficients of a picture. Clip the
-# values to -`cut` ... `cut`, so that no edge outvotes the rest. Without a mark the signs have
-# nothing to do with them: their products add up to a number with mean 0, and you can say its
-# standard deviation. Return the probability that chance gives so large a sum or a larger one, by
-# the normal distribution ($\frac12\,\mathrm{erfc}(z/\sqrt2)$; `math.erfc`).
+# values to -`cut` ... `cut`. Without a mark the signs have nothing to do with them: the sum of
+# their products has mean 0, and you can say its standard deviation. Return the probability that
+# chance gives such a sum or a larger one ($\frac12\,\mathrm{erfc}(z/\sqrt2)$; `math.erfc`).
 
 
 # %% tags=["stub"] exercise="14.4"
