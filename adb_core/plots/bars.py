@@ -32,7 +32,8 @@ def beside_controls(
         if set(found) != set(names) or set(controls.get(model, {})) != set(names):
             raise ValueError(f"{model!r} has not every score with its control")
     figure = new_figure(3 * len(names), 3, _alt(scores, controls))
-    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for ax, name in zip(axes, names, strict=True):
         style_axes(ax, name)
         for k, model in enumerate(scores):
             bars = (
@@ -49,8 +50,9 @@ def beside_controls(
             ax.axhline(ceilings[name], label="a perfect model", **line)
         ax.axhline(0, color=INK, linewidth=0.8)
         ax.set_xticks(range(len(scores)), [model.replace(" ", "\n") for model in scores], color=INK)
-        ax.margins(y=0.25)
-        legend(ax)
+        ax.margins(y=0.05)
+    named = max((ax.get_legend_handles_labels() for ax in axes), key=lambda found: len(found[0]))
+    legend(axes[-1], beside=True, handles=named[0])  # bars leave no room for one inside
     return figure
 
 

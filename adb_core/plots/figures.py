@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,15 @@ def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") ->
     return ax
 
 
-def legend(ax: Axes, beside: bool = False) -> None:
-    """Name the lines; ``beside`` the axes where the lines leave no room inside."""
+def legend(ax: Axes, beside: bool = False, handles: Sequence[Any] | None = None) -> None:
+    """Name the lines; ``beside`` the axes where the lines leave no room inside.
+
+    Args:
+        handles: what is named, where it is not what these axes have.
+    """
     where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if beside else {}
+    if handles is not None:
+        where["handles"] = handles
     ax.legend(fontsize=7, facecolor=PAPER, edgecolor=FAINT, labelcolor=INK, **where)
 
 
