@@ -84,7 +84,7 @@ def test_a_study_is_forecast_and_then_known(tmp_path):
     for _ in work:
         pass
     took = time.perf_counter() - began
-    assert took / 6 < before.total < 6 * took
+    assert took / 20 < before.total < 20 * took  # wide: whatever else the machine is doing
     done = forecast(bench, tmp_path)
     assert done.left == 0 and done.pace is None and done.there == 6
     assert 0.3 * took < done.total <= took + 1
