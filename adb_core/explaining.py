@@ -128,6 +128,11 @@ def explain(source: Source, error: BaseException) -> str:
             f"the hub has no {name!r}, or you may not see it: "
             f"check the spelling, log in with a token, or {other}"
         )
+    if source.offline and fits(errors, ABSENT):  # a download that broke off
+        return (
+            f"{name} is on this machine in part only and the hub cannot be reached: "
+            "go online, where the rest is downloaded, give a folder, or use 'tiny'"
+        )
     if fits(errors, UNREACHABLE) or any(map(is_refused, errors)):
         return (
             f"{name} is not on this machine and the hub cannot be reached: "

@@ -300,7 +300,7 @@ def main(
             print(f"{name}: against the plain loop, in turn")
             for row in against_plain(bench, widest, race_scale):
                 print(row, flush=True)
-    print(f"the tiny model from nothing, its U-Net\n{pretraining(device, 4 if trial else 400)}")
+    print(f"the tiny model from nothing, its U-Net\n{pretraining(device, 2 if trial else 400)}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import sysconfig
@@ -127,6 +128,14 @@ def test_everything_they_bring_in_is_pinned():
 
 def test_torch_is_the_expected_release():
     assert {pins(environment)["torch"] for environment in ENVIRONMENTS} == {"2.13.0"}
+
+
+def test_the_oldest_versions_that_are_promised_are_those_that_are_tried():
+    tried = runpy.run_path(str(ROOT / "tools" / "oldest.py"))["bounds"]()
+    ranges = {r.name: str(r.specifier) for r in DIRECT}
+    assert set(tried) == {"torch", "diffusers", "transformers", "accelerate"}
+    assert all(ranges[name] == f">={version}" for name, version in tried.items())
+    assert f"torch {tried['torch']} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 # ---- environment.yml
