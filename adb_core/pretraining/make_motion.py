@@ -37,7 +37,8 @@ it leaves as they are:
 import adb_core as adb
 
 base = adb.load_base("tiny")
-clip = adb.beyond.move(base, "a photo of a red cat on the beach", adb.beyond.load_motion(base), "walk")
+motion = adb.beyond.load_motion(base)
+clip = adb.beyond.move(base, "a photo of a red cat on the beach", motion, "walk")
 adb.beyond.save_frames("walk.gif", clip.frames)
 ```
 
