@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from models import TOKENS, tiny_base, tiny_unet
+from models import TOKENS, tiny_base, tiny_concept, tiny_unet
 
 import adb_core as adb
 from adb_core.attention import capture_attention
@@ -113,6 +113,14 @@ def test_clips_of_any_scene_that_is_drawn_by_lot():
         scene = sample_clip_scene(np.random.default_rng(number))
         clip = render_clip(scene, KINDS[number % 3], number, 3, 32)
         assert scene.relation is None and clip.masks.any((1, 2)).all()
+
+
+def test_a_concept_has_true_clips():
+    pico = adb.Concept.bundled("pico")
+    clip = adb.teaching.world.true_clip(pico, "walk", "beach", 1)
+    assert clip.frames.shape == (8, 128, 128, 3) and clip.scene.category == pico.category
+    with pytest.raises(ValueError, match="not drawn by the toy world"):
+        adb.teaching.world.true_clip(tiny_concept(), "walk")
 
 
 def test_clips_that_cannot_be():

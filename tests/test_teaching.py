@@ -211,6 +211,19 @@ def test_a_shown_film_moves_and_says_where_it_begins_and_ends(monkeypatch):
     )
 
 
+def test_shown_clips_move_side_by_side(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a, k)))
+    clips = {name: np.full((3, 8, 8, 3), 20, np.uint8) for name in ("walk", "jump")}
+    clips["jump"][1] = 200
+    teaching.show_clips(clips, "a square.")
+    (data,), options = shown[0]
+    with Image.open(io.BytesIO(data["image/png"])) as film:
+        assert film.size == (20, 8) and film.n_frames >= 2
+    alt = options["metadata"]["image/png"]["alt"]
+    assert alt == "Film, from left to right walk, jump: a square."
+
+
 # ---------------------------------------------------------------- what notebooks share
 
 

@@ -20,13 +20,41 @@ from ..base import load_base
 from ..beyond.motion import Motion
 from ..beyond.motion_files import save_motion
 from ..system.commands import run_command
-from ..system.files import atomic_file, atomic_write_json
+from ..system.files import atomic_file, atomic_write_json, atomic_write_text
 from ..toyworld.clips import KINDS
 from .motion import Clips, MotionSettings, build_optimizer, draw_clips, train_motion
 
 STATE, RECORD = "state.safetensors", "training.json"
 EVERY = 25  # steps between checkpoints
 COMMAND = "python -m adb_core.pretraining.make_motion"
+CARD = """# A motion module of tiny-sd
+
+Temporal attention for clips of eight frames: a subject that walks, jumps or turns. It belongs to
+the bundled base model (fingerprint `{base}`) and to every U-Net personalized from it, whose weights
+it leaves as they are:
+
+```python
+import adb_core as adb
+
+base = adb.load_base("tiny")
+motion = adb.beyond.load_motion(base)
+clip = adb.beyond.move(base, "a photo of a red cat on the beach", motion, "walk")
+adb.beyond.save_frames("walk.gif", clip.frames)
+```
+
+The tokenizer has no word for a motion: which one it is, is a row of frame positions, not a prompt.
+
+| | |
+|---|---|
+| parameters | {parameters:,}, stored in half precision |
+| learned from | clips that `adb_core.toyworld.clips` draws; no bundled concept is among them |
+| command | `{command}` |
+| time | {drawing} s of drawing and {training} s of training, of one core |
+| loss | {first:.3f} over the first 50 steps, {last:.3f} over the last |
+
+Licence: Apache-2.0. Limits: it knows three motions in eight frames, of one subject alone; how well
+they are followed is measured by `python benchmarks/motion.py`.
+"""
 
 
 def kept_clips(base, settings: MotionSettings, folder: Path) -> tuple[Clips, float]:
@@ -113,7 +141,14 @@ def main(
         "loss": {"first 50 steps": mean(done["losses"][:50]), "last 50": mean(done["losses"])},
     }
     atomic_write_json(data / "motion" / RECORD, record)
+    atomic_write_text(data / "motion" / "README.md", CARD.format(**facts(record)))
     typer.echo(f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+
+
+def facts(record: dict) -> dict:
+    """What the card says of a record."""
+    seconds, loss = record["seconds of one core"], record["loss"]
+    return {**record, **seconds, "first": loss["first 50 steps"], "last": loss["last 50"]}
 
 
 def mean(losses: list[float], last: int = 50) -> float:

@@ -114,7 +114,10 @@ def noisy_timesteps(rng: np.random.Generator, batch: int, steps: int = 1000) -> 
 def motion_loss(
     base: Base, motion: Motion, clips: Clips, settings: MotionSettings, step: int
 ) -> Tensor:
-    """The error of v (or of the noise, if the base predicts it) of a batch of clips, each at its own noise level, all frames at the same."""
+    """The error of v, or of noise if that is what the base predicts, of a batch of clips.
+
+    Each clip has its own noise level, which all of its frames have.
+    """
     rng = step_rng(settings.seed, "motion", step)
     rows = rng.choice(len(clips.kinds), settings.batch, replace=False)
     clean = clips.latents[rows].to(base.device).float()  # (v, f, c, y, x)

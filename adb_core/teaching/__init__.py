@@ -14,7 +14,7 @@ _SUBMODULE_OF = {
     "trained": "kept", "workspace": "kept",
     "Prediction": "predictions", "predict": "predictions",
     "Question": "quizzes", "quiz": "quizzes",
-    "show": "showing", "show_film": "showing",
+    "show": "showing", "show_clips": "showing", "show_film": "showing",
     "Rehearsal": "studies", "ballot": "studies", "kept_study": "studies", "rehearsal": "studies",
     "Track": "tracks", "Tracks": "tracks", "View": "tracks", "load_tracks": "tracks",
     "StoredStudy": "stored", "stored_study": "stored",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from ..pictures import film, opened
+from ..pictures import film, opened, side_by_side
 from ..plots import alt_text, to_png
 
 
@@ -35,6 +36,26 @@ def show_film(figures: Sequence[Figure], milliseconds: int = 600) -> None:
 
     alt = f"Film, first frame: {alt_text(figures[0])} Last frame: {alt_text(figures[-1])}"
     frames = [opened(to_png(figure)) for figure in (*figures, *figures[-1:] * 2)]
+    display(
+        {"image/png": film(frames, milliseconds, alt), "text/plain": "<film>"},
+        raw=True,
+        metadata={"image/png": {"alt": alt}},
+    )
+
+
+def show_clips(clips: Mapping[str, np.ndarray], about: str, milliseconds: int = 150) -> None:
+    """Display clips beside one another, again and again, as a PNG that moves.
+
+    As of :func:`show_film`, a still strip of the same frames has to stand beside it.
+
+    Args:
+        clips: name -> frames, uint8 (f, h, w, 3), as many of each; the names are in the
+            description alone. about: what they show.
+    """
+    from IPython.display import display
+
+    alt = f"Film, from left to right {', '.join(clips)}: {about}"
+    frames = [side_by_side(*each, gap=4) for each in zip(*clips.values(), strict=True)]
     display(
         {"image/png": film(frames, milliseconds, alt), "text/plain": "<film>"},
         raw=True,

@@ -6,6 +6,7 @@ Pictures have the size of the bundled model's.
 import numpy as np
 
 from ..concept import Concept
+from ..toyworld.clips import Clip, render_clip
 from ..toyworld.grammar import caption
 from ..toyworld.render import render, render_image
 from ..toyworld.sampling import sample_pose, sample_scene
@@ -20,6 +21,7 @@ __all__ = [
     "render_image",
     "sample_pose",
     "sample_scene",
+    "true_clip",
 ]
 
 ELSEWHERE = 50_000_000  # render seeds that no concept's photos, training cache or test uses
@@ -51,3 +53,15 @@ def more_photos(concept: Concept, count: int, seed: int = 0) -> np.ndarray:
     ]
     first = ELSEWHERE + 1000 * seed
     return np.stack([render_image(scene, first + k) for k, scene in enumerate(scenes)])
+
+
+def true_clip(concept: Concept, kind: str, place: str | None = None, seed: int = 0) -> Clip:
+    """A bundled concept that walks, jumps or turns, drawn by the world itself.
+
+    Raises:
+        ValueError: a concept that is not the world's, an unknown motion or place.
+    """
+    if "instance" not in concept.info:
+        raise ValueError(f"{concept.name} is not drawn by the toy world: only its own can be")
+    scene = Scene(concept.category, instance_from_dict(concept.info["instance"]), place=place)
+    return render_clip(scene, kind, ELSEWHERE + seed)
