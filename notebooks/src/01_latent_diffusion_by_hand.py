@@ -481,8 +481,7 @@ adb.teaching.fact("way to the last guess after 8 of 25 steps", gone, between=(50
 # ## 9. A better step
 #
 # DPM-Solver++ ([Lu et al. 2022](https://arxiv.org/abs/2211.01095)) also uses the previous guess, to
-# see where the path is bending. Its formula is longer, so the scheduler does the step; the loop
-# stays ours.
+# see where the path is bending. The scheduler does the step, and exercise 3 does it by hand.
 
 # %%
 from diffusers import DPMSolverMultistepScheduler
@@ -579,8 +578,8 @@ adb.teaching.fact("our loop and adb.generate, largest difference", far, between=
 #
 # ### Exercise 1 (easy, 5 minutes): noise a batch
 #
-# In training every latent of a batch has its own timestep. Return $x_t$ for latents `x0` and noise
-# `eps`, (b, c, h, w) each, timesteps `t` (b,), and the table `alpha_bar` (1000,). All are tensors.
+# Every latent of a batch has its own timestep. Return $x_t$ for latents `x0` and noise `eps`, (b,
+# c, h, w) each, timesteps `t` (b,), and the table `alpha_bar` (1000,). All are tensors.
 
 
 # %% tags=["stub"] exercise="01.1"
@@ -598,42 +597,21 @@ def add_noise(x0, eps, t, alpha_bar):
 adb.teaching.check("01.1", add_noise)
 
 # %% [markdown]
-# ### Exercise 2 (easy, 5 minutes): guidance for a batch
-#
-# `prediction` is (2b, c, h, w): first the b answers to the empty caption, then the b answers to the
-# captions. Return the guided prediction, (b, c, h, w).
-
-
-# %% tags=["stub"] exercise="01.2"
-def guide(prediction, scale):
-    return ...
-
-
-# %% tags=["solution"] exercise="01.2"
-def guide(prediction, scale):
-    empty, caption = prediction.chunk(2)
-    return empty + scale * (caption - empty)
-
-
-# %% tags=["check"] exercise="01.2"
-adb.teaching.check("01.2", guide)
-
-# %% [markdown]
-# ### Exercise 3 (medium, 10 minutes): from one language to the other
+# ### Exercise 2 (medium, 10 minutes): from one language to the other
 #
 # Stable Diffusion 2.1-base predicts the noise $\epsilon$, the tiny model the velocity $v$. Given
 # `x_t`, a predicted `eps`, and the number `a` = $\bar\alpha_t$, return the clean latent $\hat x_0$
 # and the velocity $v$ that belong to it.
 
 
-# %% tags=["stub"] exercise="01.3"
+# %% tags=["stub"] exercise="01.2"
 def translate(x_t, eps, a):
     x0 = ...
     v = ...
     return x0, v
 
 
-# %% tags=["solution"] exercise="01.3"
+# %% tags=["solution"] exercise="01.2"
 def translate(x_t, eps, a):
     cos, sin = a**0.5, (1 - a) ** 0.5
     x0 = (x_t - sin * eps) / cos
@@ -641,8 +619,44 @@ def translate(x_t, eps, a):
     return x0, v
 
 
+# %% tags=["check"] exercise="01.2"
+adb.teaching.check("01.2", translate)
+
+# %% [markdown]
+# ### Exercise 3 (HARD, 20 minutes): a sampler that looks back
+#
+# Write DPM-Solver++ in arrays: `velocity(x, t)` answers for a latent, `times` falls, and
+# `alpha_bar` is the table. With $\alpha=\sqrt{\bar\alpha}$, $\sigma=\sqrt{1-\bar\alpha}$ and
+# $\lambda=\ln(\alpha/\sigma)$, a step by $h=\lambda'-\lambda$ is
+#
+# $$x' = \frac{\sigma'}{\sigma}\,x + \alpha'\,(1-e^{-h})\,D,\qquad
+# D=\hat x_0+\frac{h}{2\,h_{\text{before}}}\,(\hat x_0-\hat x_0^{\,\text{before}}) .$$
+#
+# In the first step $D=\hat x_0$; the last one, to no noise at all, returns $\hat x_0$.
+
+
+# %% tags=["stub"] exercise="01.3"
+def sample(x, velocity, times, alpha_bar):
+    return ...
+
+
+# %% tags=["solution"] exercise="01.3"
+def sample(x, velocity, times, alpha_bar):
+    before = h_before = None
+    for t, below in zip(times, [*times[1:], None]):
+        a = alpha_bar[t]
+        clean = a**0.5 * x - (1 - a) ** 0.5 * velocity(x, t)
+        if below is None:
+            return clean
+        b = alpha_bar[below]
+        h = (np.log(b / (1 - b)) - np.log(a / (1 - a))) / 2
+        mean = clean if before is None else clean + h / (2 * h_before) * (clean - before)
+        x = ((1 - b) / (1 - a)) ** 0.5 * x + b**0.5 * (1 - np.exp(-h)) * mean
+        before, h_before = clean, h
+
+
 # %% tags=["check"] exercise="01.3"
-adb.teaching.check("01.3", translate)
+adb.teaching.check("01.3", sample)
 
 # %% [markdown]
 # ## Quiz
@@ -659,7 +673,7 @@ adb.teaching.quiz(*adb.teaching.questions("01"))
 # - Guidance exaggerates what the caption changes; a sampler repeats guess and re-mix.
 # - Your loop and the library's pipeline draw the same picture.
 #
-# Where the words enter has stayed closed so far: the U-Net's cross-attention.
+# Where the words enter is still closed: the cross-attention.
 #
 # **Read next:** sections 3.2 and 3.3 of [Rombach et al. 2022](https://arxiv.org/abs/2112.10752).
 # **Next notebook:** [02 Seeing cross-attention](02_seeing_cross_attention.ipynb).
