@@ -88,6 +88,7 @@ def test_notebook_follows_the_skeleton(name):
     ):
         assert part in text, f"{part} is missing"
     assert 2 <= sum(1 for n, _ in EXERCISES if n == name) <= 4
+    assert "(hard, " in text.lower() or name[:2] in ("13", "14"), "no exercise is hard"
     assert "{{" not in text and "@@" not in text
     assert any("adb.widgets." in c.source for c in cells if c.cell_type == "code"), (
         "there is no widget"

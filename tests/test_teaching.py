@@ -67,6 +67,23 @@ def test_wrong_answers_are_explained_not_raised(name, number):
         assert verdict(number, wrong)
 
 
+def test_the_sampler_of_an_exercise_is_the_librarys():
+    from diffusers import DPMSolverMultistepScheduler
+
+    scheduler = DPMSolverMultistepScheduler(
+        beta_schedule="scaled_linear", prediction_type="v_prediction", timestep_spacing="leading"
+    )
+    scheduler.set_timesteps(8)
+    times = [int(t) for t in scheduler.timesteps]
+    x = start = torch.randn((1, 1, 2, 3), generator=torch.Generator().manual_seed(0)).double()
+    for t in scheduler.timesteps:
+        x = scheduler.step(torch.tanh(x + int(t) / 400) - 0.4 * x, t, x).prev_sample
+    sample = answer("01_latent_diffusion_by_hand", "01.3", "solution")
+    table = scheduler.alphas_cumprod.double().numpy()
+    got = sample(start.numpy(), lambda x, t: np.tanh(x + t / 400) - 0.4 * x, times, table)
+    np.testing.assert_allclose(got, x.numpy(), atol=1e-5)
+
+
 def test_unknown_exercise_is_an_error():
     with pytest.raises(ValueError, match="no exercise"):
         verdict("99.1", None)
