@@ -237,11 +237,7 @@ Pictures = Annotated[
 # ---------------------------------------------------------------- what is written and said
 
 RunFolder = Annotated[
-    Path,
-    option(
-        "--out",
-        "Folder for the checkpoint and, at the end, the personalized model in OUT/model.",
-    ),
+    Path, option("--out", "Folder for the checkpoint, and at the end for the model in OUT/model.")
 ]
 DemoFolder = Annotated[Path, option("--out", "Folder for everything that it writes.")]
 SheetFile = Annotated[
