@@ -183,6 +183,22 @@ def test_widgets_become_a_note_and_progress_bars_go(tmp_path):
     assert list(texts.values()) == ["one dot"]
 
 
+def test_printed_tables_keep_their_columns_and_nothing_else_does(tmp_path):
+    table = "name     mean\ncat      0.12\n<hat>    0.34\n"
+    outputs = [
+        new_output("stream", text=table),
+        new_output("stream", text="ratio: 1.19 (expected 0.9 to 1.5)\n" * 4),
+    ]
+    notebook = new_notebook(cells=[new_code_cell("1", outputs=outputs)])
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    made = nbformat.reads(website.prepare(tmp_path / "one.ipynb", {}), as_version=4)
+    first, second = made.cells[0].outputs
+    assert first.data["text/html"] == (
+        '<pre class="columns">name     mean\ncat      0.12\n&lt;hat&gt;    0.34\n</pre>'
+    )
+    assert second.text == outputs[1].text
+
+
 def test_moving_pictures_stay_in_the_page(tmp_path):
     webp = display({"image/webp": DOT + "\n"}, {"image/webp": {"alt": 'it "moves"'}})
     notebook = new_notebook(cells=[new_code_cell("1", outputs=[webp])])

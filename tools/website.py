@@ -26,6 +26,7 @@ from typing import Annotated
 
 import nbformat
 import typer
+from nbformat.v4 import new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -35,6 +36,7 @@ from adb_core.system.files import atomic_save_pretrained  # noqa: E402
 SETTINGS = Path(__file__).resolve().parent / "website"
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+COLUMNS = re.compile(r"\S {3,}\S")
 EXTRA = "_extra"  # what Sphinx copies into the site as it is
 ALTS = "alternative-texts.json"  # digest of a picture -> what it shows; conf.py reads it
 
@@ -62,8 +64,19 @@ def inlined(kind: str, data: str, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:{kind};base64,{"".join(data.split())}">'
 
 
+def is_table(printed: str) -> bool:
+    """Whether a printed text has three lines or more with columns, set apart by spaces."""
+    return sum(COLUMNS.search(line) is not None for line in printed.split("\n")) >= 3
+
+
 def still(output) -> object | None:
-    """An output as it can be shown without a kernel: pictures stay, widgets become a note."""
+    """An output as it can be shown without a kernel: pictures stay, widgets become a note.
+
+    What was printed is wrapped on a phone, but for tables, which scroll.
+    """
+    if output.output_type == "stream" and is_table(output.text):
+        page = f'<pre class="columns">{html.escape(output.text)}</pre>'
+        return new_output("display_data", data={"text/html": page})
     data = output.get("data", {})
     images = {kind: v for kind, v in data.items() if kind.startswith("image/")}
     if "image/webp" in images:

@@ -7,6 +7,7 @@ the first training that is not finished.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,9 +46,13 @@ def bench(base: Base, plan: Plan = PLAN) -> Bench:
 
 
 class Making:
-    """One training, looked at on its way."""
+    """One training, looked at on its way.
 
-    def __init__(self, bench: Bench, concept: Concept, recipe: str, shown: tuple[int, ...] = SHOWN):
+    Args:
+        shown: numbers of the scored prompts that are drawn with their maps.
+    """
+
+    def __init__(self, bench: Bench, concept: Concept, recipe: str, shown: Sequence[int]):
         self.bench, self.concept, self.recipe = bench, concept, recipe
         self.templates = [bench.plan.templates[k] for k in shown]
         self.views: list[dict[str, Any]] = []
@@ -109,7 +114,7 @@ def make_tracks(folder: Path, bench: Bench, progress: bool = True) -> Tracks:
     pairs = [(concept, recipe) for concept in plan.concepts for recipe in plan.recipes]
     for concept, recipe in tqdm(pairs, desc="trainings", disable=not progress):
         if not (folder / f"{concept}-{recipe}.json").exists():
-            making = Making(bench, Concept.bundled(concept), recipe)
+            making = Making(bench, Concept.bundled(concept), recipe, SHOWN)
             making.run()
             making.write(folder)
     write_index(folder, bench)

@@ -162,8 +162,8 @@ print("the regulariser by hand equals the core's:", torch.allclose(by_hand, core
 adb.teaching.fact("the regulariser / the diffusion loss", core / diffusion, between=(0, 0.1))
 
 # %% [markdown]
-# **Explain.** The maps come out of a softmax, which can be differentiated. So a sentence about maps
-# ("be as bright as that one") is a loss like any other.
+# **Explain.** The maps come out of a softmax, which can be differentiated. So "be as bright as that
+# map" is a loss like any other.
 #
 # A category may fall apart into several pieces ("sun", "flower"). Each has a mean and a variance of
 # its own, and $\mu_{cat}$ and $\sigma^2_{cat}$ are the means of these. To average the *maps* first
@@ -214,9 +214,9 @@ for who, word in (("v", "[V]"), ("category", "'cat'")):
 
 # %% [markdown]
 # **Explain.** Before, [V] was looked at less than "cat", and mostly from the tail. After sixty
-# steps the two get the same attention to within a few per cent: [V] has come up. Where they look
-# stays a little different: "cat" prefers the ears and the feet, [V] the tail and the flank, where
-# Pico's colors are. Two numbers were asked for, and two agree.
+# steps both get the same attention to within a few per cent: [V] has come up, "cat" hardly moved.
+# Where they look stays a little different: "cat" prefers the ears and the feet, [V] the tail and
+# the flank, where Pico's colors are. Two numbers were asked for, and two agree.
 #
 # Each record of training carries the mean and the variance of both maps:
 
