@@ -128,7 +128,7 @@ def explain(source: Source, error: BaseException) -> str:
             f"the hub has no {name!r}, or you may not see it: "
             f"check the spelling, log in with a token, or {other}"
         )
-    if source.offline and fits(errors, ABSENT):  # a download that broke off
+    if fits(errors, ABSENT) and is_begun(source):
         return (
             f"{name} is on this machine in part only and the hub cannot be reached: "
             "go online, where the rest is downloaded, give a folder, or use 'tiny'"
@@ -148,6 +148,16 @@ def explain(source: Source, error: BaseException) -> str:
         f"{name} cannot be loaded ({type(error).__name__}: {text[:160]}): "
         f"download it again, or {other}"
     )
+
+
+def is_begun(source: Source) -> bool:
+    """Whether the hub cannot be reached, and a download from it once broke off."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if not source.offline:
+        return False
+    index = try_to_load_from_cache(source.place, "model_index.json", revision=source.revision)
+    return isinstance(index, str)
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

@@ -182,6 +182,18 @@ def test_any_split_and_checkpointing_give_the_whole_batchs_gradients():
         assert (grads - whole).norm() <= 1e-5 * whole.norm()
 
 
+def test_the_other_memory_format_trains_the_same():
+    plan, losses = short(recipe("dreambooth")), []
+    for channels_last in (False, True):
+        result = personalize(
+            tiny_base(), tiny_concept(), plan, view_count=2, channels_last=channels_last
+        )
+        kernel = result.unet.down_blocks[0].resnets[0].conv1.weight
+        assert kernel.is_contiguous(memory_format=torch.channels_last) == channels_last
+        losses.append([record.loss for record in result.history])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 # ---------------------------------------------------------------- what is told
 
 

@@ -28,6 +28,7 @@ CORE = (
     "concept_token",
     "generation",
     "images",
+    "loading",
     "losses",
     "lora",
     "offload",
