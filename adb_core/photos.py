@@ -1,7 +1,7 @@
 """Photos before they are learned from: what is odd about them, and how they are cut.
 
-Nothing here changes a picture on disk. There is no face detector, for none comes with the
-packages that this project needs: people are spoken of in words (``CONSENT``).
+Nothing here changes a picture on disk. People are spoken of in words (``CONSENT``); ``people.py``
+looks for them, if it is asked to.
 
 Axes: n photos, K views of each.
 """
@@ -19,7 +19,7 @@ from .pictures import side_by_side, stacked
 
 CONSENT = (
     "if people can be recognized in these photos, ask them before you train on them or share the "
-    "result: no face is looked for, and none is left out"
+    "result: nobody is left out (adb crop-preview --people looks for them)"
 )
 HASH_SIDE = 16  # the perceptual hash has 16 x 16 bits
 SAME_BITS = 16  # of 256 that near-duplicates may differ in; of other photos, half of the bits do

@@ -40,6 +40,7 @@ LAYERS = (
     ("lora", "embeddings"),
     ("engine",),
     ("recipes", "regularizer", "attention", "maps", "concept_token", "words", "drift", "judges"),
+    ("people",),
     ("base",),
     ("families",),
     ("seam", "loading"),

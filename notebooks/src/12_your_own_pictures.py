@@ -68,7 +68,7 @@ print("model:", base.name, "| pixels:", base.side, "| device:", base.device)
 # **Ask first.** Is a person in the pictures, or somebody's work? Then it is theirs to say yes or
 # no, before you train: [notebook 14](14_responsible_use.ipynb). `concept.json` beside the photos
 # has room for what they said (`shows`, `given_by`, `license`, `consent`), and the model's card
-# repeats it. No face is looked for by the core, and none is left out.
+# repeats it. `adb crop-preview --people` has a small detector point people out; nobody is left out.
 #
 # ## 2. Look before you train
 #

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ...system.commands import InputError
-from .. import arguments, options as o
+from .. import arguments, evaluate_options as options, options as o
 
 if TYPE_CHECKING:
     from ...study.bench import Bench
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    out: o.StudyFolder = Path("out/study"),
-    archive: o.ArchiveFile = None,
-    quick: o.Quick = False,
-    recipes: o.Recipes = None,
-    concepts: o.Concepts = None,
-    half: o.HalfName = o.Half.held_out,
-    seeds: o.TrainingSeeds = None,
-    prompts: o.PromptSets = None,
-    per_set: o.PerSet = None,
-    images: o.Images = 1,
-    moments: o.Moments = 8,
-    rates: o.Rates = None,
-    steps: o.PictureSteps = 15,
+    out: options.StudyFolder = Path("out/study"),
+    archive: options.ArchiveFile = None,
+    quick: options.Quick = False,
+    recipes: options.Recipes = None,
+    concepts: options.Concepts = None,
+    half: options.HalfName = options.Half.held_out,
+    seeds: options.TrainingSeeds = None,
+    prompts: options.PromptSets = None,
+    per_set: options.PerSet = None,
+    images: options.Images = 1,
+    moments: options.Moments = 8,
+    rates: options.Rates = None,
+    steps: options.PictureSteps = 15,
     guidance: o.Guidance = None,
-    forecast: o.ForecastOnly = False,
-    report: o.ReportOnly = False,
-    check: o.CheckedCell = None,
-    tolerance: o.Tolerance = 2e-3,
+    forecast: options.ForecastOnly = False,
+    report: options.ReportOnly = False,
+    check: options.CheckedCell = None,
+    tolerance: options.Tolerance = 2e-3,
     base: o.BaseName = "tiny",
-    data: o.DataFolder = None,
+    data: options.DataFolder = None,
     device: o.Device = "auto",
-    threads: o.Threads = None,
+    threads: options.Threads = None,
     quiet: o.Quiet = False,
 ) -> None:
     """Train recipes on concepts, measure them on their way, and compare them.
