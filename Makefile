@@ -42,7 +42,7 @@ ifeq ($(ARGS),)
 endif
 	@$(VENV_PYTHON) -m pytest $(or $(ARGS),-n auto --dist loadfile)
 ifeq ($(ARGS),)
-	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
+	@$(VENV_PYTHON) -m pytest --nbval --nbval-current-env --nbval-sanitize-with=notebooks/sanitize.cfg --nbval-cell-timeout=300 notebooks
 endif
 
 test-oldest: setup
