@@ -9,7 +9,7 @@ personalized from the same base.
 diffusers' ``UNetMotionModel`` does the same for Stable Diffusion's sizes, by another class of U-Net
 with blocks of the layers' full width after every residual block. Here the U-Net stays what it is,
 so that the capture of attention goes on working, and on a CPU every block counts: without any on
-the way down the gradient ends in the middle, and a training step takes three quarters of the time.
+the way down the gradient ends in the middle, and the way down needs no backward pass.
 
 Axes: n rows of a batch, v clips, f frames of one clip (n = v f), c channels of a layer, d of the
 module, m heads, y x cells.
