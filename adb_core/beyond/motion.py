@@ -154,7 +154,7 @@ def moving(unet: Any, motion: Motion, kinds: str | Sequence[str]) -> Iterator[No
     modules = dict(unet.named_modules())
     hooks = []
 
-    def follow(layer: TemporalAttention) -> Any:
+    def follow(layer: nn.Module) -> Any:
         def hook(_module: nn.Module, _given: Any, output: Any) -> Any:
             hidden = output[0]  # of a tuple or of diffusers' output, (n, c, y, x)
             clips, odd = divmod(len(hidden), motion.frames)
