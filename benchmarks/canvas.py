@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -94,7 +95,9 @@ def browser_seconds(push: Push, steps: int, moves: int) -> Iterator[float]:
             browser = playwright.chromium.launch(executable_path=path, args=flags)
             page = browser.new_page(viewport={"width": 1200, "height": 1500})
             address = f"http://127.0.0.1:{port}/lab/tree/canvas.ipynb?token={token}"
-            browser_tests.wait_for(lambda: page.goto(address), 60, "JupyterLab")
+            asked = f"http://127.0.0.1:{port}/api/status?token={token}"
+            browser_tests.wait_for(lambda: urlopen(asked, timeout=5), 60, "JupyterLab")
+            page.goto(address)
             page.locator(".jp-Notebook").wait_for(timeout=60_000)
             time.sleep(5)  # until the kernel is there
             page.locator(".jp-Notebook").click()

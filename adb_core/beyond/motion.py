@@ -9,7 +9,7 @@ personalized from the same base.
 diffusers' ``UNetMotionModel`` does the same for Stable Diffusion's sizes, by another class of U-Net
 with blocks of the layers' full width after every residual block. Here the U-Net stays what it is,
 so that the capture of attention goes on working, and on a CPU every block counts: without any on
-the way down the gradient ends in the middle, and a training step takes three quarters of the time.
+the way down the gradient ends in the middle, and the way down needs no backward pass.
 
 Axes: n rows of a batch, v clips, f frames of one clip (n = v f), c channels of a layer, d of the
 module, m heads, y x cells.
@@ -154,7 +154,7 @@ def moving(unet: Any, motion: Motion, kinds: str | Sequence[str]) -> Iterator[No
     modules = dict(unet.named_modules())
     hooks = []
 
-    def follow(layer: TemporalAttention) -> Any:
+    def follow(layer: nn.Module) -> Any:
         def hook(_module: nn.Module, _given: Any, output: Any) -> Any:
             hidden = output[0]  # of a tuple or of diffusers' output, (n, c, y, x)
             clips, odd = divmod(len(hidden), motion.frames)
