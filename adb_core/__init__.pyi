@@ -31,6 +31,7 @@ from . import (
     optimizers as optimizers,
     options as options,
     passes as passes,
+    people as people,
     personalization as personalization,
     photos as photos,
     pictures as pictures,

@@ -56,7 +56,9 @@ def test_make_test_begins_with_the_checks():
     commands = [line.strip("\t@") for line in recipe.splitlines() if line.startswith("\t")]
     assert commands[0] == "$(VENV_PYTHON) tools/check.py"
     ours = [line for line in text(".ci/run").splitlines() if ".venv/bin/python" in line]
-    assert [c.replace("$(VENV_PYTHON)", "").replace(" $(ARGS)", "") for c in commands] == [
+    parallel = "$(or $(ARGS),-n auto --dist loadfile)"  # as many processes as cores
+    assert parallel in commands[1]
+    assert [c.replace("$(VENV_PYTHON)", "").replace(f" {parallel}", "") for c in commands] == [
         line.strip().removeprefix(".venv/bin/python") for line in ours
     ]
 
