@@ -13,7 +13,7 @@ from ..system.devices import pick_device
 from ..system.files import recover_folder
 from . import options as o
 from .clip import PATCH_WEIGHT
-from .run import STAGES, TRAINED, Pretraining, image_count
+from .run import SETTINGS, STAGES, TRAINED, Pretraining, image_count
 from .settings import Place
 from .write import FOLDERS, PARTS
 
@@ -35,6 +35,23 @@ def parse_steps(text: str) -> dict[str, int]:
             raise InputError(f"--steps: {item!r} is not of the form {stage}=1000")
         steps[stage] = int(number)
     return steps
+
+
+def parse_batch(text: str) -> dict[str, int]:
+    """``"unet=1024"`` to a dict.
+
+    Raises:
+        InputError: not of that form, an unknown stage, or a batch that the stage cannot have.
+    """
+    try:
+        batch = parse_steps(text)
+    except InputError as error:
+        raise InputError(str(error).replace("--steps", "--batch")) from None
+    for stage, size in batch.items():
+        least = SETTINGS[stage].batch if stage == "judge" else 1
+        if size < 1 or size % least:
+            raise InputError(f"--batch: {stage}={size} must be a positive multiple of {least}")
+    return batch
 
 
 def parse_stages(text: str) -> tuple[str, ...]:
@@ -109,13 +126,14 @@ def main(
     start: o.Start = None,
     stages: o.Stages = ALL_STAGES,
     patch_weight: o.PatchWeight = PATCH_WEIGHT,
+    batch: o.Batch = "",
 ) -> None:
     """Make the tiny model from nothing; the same command resumes after a stop."""
     check_numbers(seed, images)
     for name, folder in (("run", run), ("data", data)):
         if folder.is_file():
             raise InputError(f"--{name}: {folder} is a file, not a folder")
-    asked, chosen = parse_steps(steps), parse_stages(stages)
+    asked, chosen, sizes = parse_steps(steps), parse_stages(stages), parse_batch(batch)
     check_budget(minutes, asked, chosen)
     check_start(start, asked)
     try:
@@ -131,6 +149,7 @@ def main(
         chosen,
         start,
         patch_weight,
+        sizes,
         command=shlex.join(["python", "-m", "adb_core.pretraining", *sys.argv[1:]]),
     )
     go(pretraining)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..tinymodel.degrade import at_random
-from ..tinymodel.judge import Judge, as_pixels
+from ..tinymodel.judge import Judge
 from ..tinymodel.vae import round_trips
 from ..toyworld.scene import CATEGORIES, LABELS
 from .cache import Cache
@@ -101,18 +101,24 @@ def identity_loss(identities: Tensor, owner: Tensor) -> Tensor:
 
 
 def draw_individuals(
-    families: Families, rng: np.random.Generator, softened: np.ndarray | None = None
+    families: Families,
+    rng: np.random.Generator,
+    softened: np.ndarray | None = None,
+    times: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A batch of two views each: images (b, h, w, 3), labels (b, heads), owner (b,).
 
     ``softened`` uint8 (families, 3, h, w, 3): the first views after a round trip through the
-    VAE, which stand for them half of the time.
+    VAE, which stand for them half of the time. ``times`` as many families as usual, of as many
+    more categories.
     """
-    some = rng.choice(len(CATEGORIES), BATCH_CATEGORIES, replace=False)
+    count = BATCH_FAMILIES * times
+    kinds = min(len(CATEGORIES), BATCH_CATEGORIES * times)
+    some = rng.choice(len(CATEGORIES), kinds, replace=False)
     pool = np.flatnonzero(np.isin(families.category, some))
-    if len(pool) < BATCH_FAMILIES:  # a tiny cache, as in tests
+    if len(pool) < count:  # a tiny cache, as in tests
         pool = np.arange(len(families.category))
-    chosen = rng.choice(pool, min(BATCH_FAMILIES, len(pool)), replace=False)
+    chosen = rng.choice(pool, min(count, len(pool)), replace=False)
     views = np.stack([rng.choice(VIEWS, 2, replace=False) for _ in range(len(chosen) * FAMILY)])
     f = np.repeat(chosen, FAMILY * 2)
     member = np.tile(np.repeat(np.arange(FAMILY), 2), len(chosen))
@@ -139,14 +145,21 @@ def make_loss(
     families: Families,
     softened: np.ndarray | None,
     device: torch.device | str,
+    times: int = 1,
 ) -> LossFn:
-    """A step's loss: the common cache's pictures for attributes, individuals for both."""
+    """A step's loss: the common cache's pictures for attributes, individuals for both.
+
+    Args:
+        times: as many of either as usual.
+    """
     scene_labels = cache.labels
+    common = min(BATCH_SCENES * times, len(scene_labels))
 
     def loss_fn(step: int, rng: np.random.Generator):
-        chosen = rng.choice(len(scene_labels), min(BATCH_SCENES, len(scene_labels)), replace=False)
-        images, labels, owner = draw_individuals(families, rng, softened)
-        pixels = as_pixels(np.concatenate([cache.images[chosen], images])).to(device)
+        chosen = rng.choice(len(scene_labels), common, replace=False)
+        images, labels, owner = draw_individuals(families, rng, softened, times)
+        seen = torch.from_numpy(np.concatenate([cache.images[chosen], images])).to(device)
+        pixels = seen.movedim(-1, 1).float() / 255
         truth = torch.from_numpy(np.concatenate([scene_labels[chosen], labels])).to(device)
         seen = degrade(augment(pixels, rng), len(chosen), rng)
         scores, identities = judge(seen.contiguous(memory_format=torch.channels_last))
@@ -180,6 +193,7 @@ def train_judge(
         softened = soften(vae, families)
     torch.manual_seed(place.seed)
     judge = (Judge() if start is None else Judge.load(start)).to(memory_format=torch.channels_last)
-    loss_fn = make_loss(judge, cache, families, softened, place.device)
+    times = max(1, settings.batch // FIT.batch)
+    loss_fn = make_loss(judge, cache, families, softened, place.device, times)
     fit(warm(settings, start), {"judge": judge}, loss_fn, place=place, budget=budget)
     return judge.eval()

@@ -9,6 +9,13 @@ from typer import Option
 
 Minutes = Annotated[float | None, Option(help="Budget of the whole run, in minutes.")]
 Steps = Annotated[str, Option(help="vae=100,clip=50,...: steps instead of a share of the minutes.")]
+Batch = Annotated[
+    str,
+    Option(
+        help="unet=1024,...: samples a step, where a GPU has room for more than the usual few; "
+        "a judge's are counted in 96s."
+    ),
+]
 Device = Annotated[str, Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, Option(help="Of all randomness.")]
 Images = Annotated[

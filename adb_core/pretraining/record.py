@@ -15,7 +15,10 @@ from .clip import PATCH_WEIGHT
 
 
 def training_record(
-    run_dir: str | Path, start: str | Path | None = None, patch_weight: float = PATCH_WEIGHT
+    run_dir: str | Path,
+    start: str | Path | None = None,
+    patch_weight: float = PATCH_WEIGHT,
+    batch: dict[str, int] | None = None,
 ) -> list[dict]:
     """What was trained, one entry a run, oldest first.
 
@@ -24,6 +27,7 @@ def training_record(
 
     Args:
         start: the folder whose weights this run went on from; its own record comes first.
+        batch: of stages that had another than usual.
 
     Raises:
         FileNotFoundError: the run folder holds no finished stage.
@@ -44,8 +48,10 @@ def training_record(
     steps = ",".join(f"{name}={done['steps']}" for name, done in stages.items())
     began = "--from data " if start is not None else ""
     weight = "" if patch_weight == PATCH_WEIGHT else f"--patch-weight {patch_weight:g} "
+    sizes = ",".join(f"{name}={size}" for name, size in (batch or {}).items())
+    sizes = sizes and f"--batch {sizes} "
     this = {
-        "command": f"python -m adb_core.pretraining {began}{images}{weight}--steps {steps}",
+        "command": f"python -m adb_core.pretraining {began}{images}{weight}{sizes}--steps {steps}",
         "hardware": hardware(),
         "code": code(),
         "stages": stages,

@@ -9,7 +9,7 @@ end, folder by folder.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..tinymodel.evaluate import evaluate
 from ..tinymodel.rows import table
 from .alignment import kept_patches
 from .cache import Cache, Renders, build_cache
+from . import clip, judge, unet, vae
 from .clip import PATCH_WEIGHT, train_clip
 from .families import Families, build_families
 from .judge import train_judge
@@ -34,7 +35,14 @@ from .unet import Frozen, Lessons, train_unet
 from .vae import train_decoder, train_vae
 from .write import PARTS, Trained, write_models
 
-TRAINED = ("vae", "clip", "judge", "unet", "decoder")
+SETTINGS = {
+    "vae": vae.FIT,
+    "clip": clip.FIT,
+    "judge": judge.FIT,
+    "unet": unet.FIT,
+    "decoder": vae.DECODER_FIT,
+}
+TRAINED = tuple(SETTINGS)
 STAGES = ("cache", "vae", "clip", "judge", "latents", "unet", "decoder", "write", "evaluate")
 # stage: (share of the minutes, minutes that are enough). The U-Net gets all that is left.
 SHARES = {
@@ -81,6 +89,7 @@ class Pretraining:
         images: scenes to render.
         start: a folder like data/, whose weights are trained further.
         patch_weight: of tiny-clip's token-to-patch loss.
+        batch: of stages, instead of their settings'.
         command: what was typed, for the log.
     """
 
@@ -92,6 +101,7 @@ class Pretraining:
     stages: tuple[str, ...]
     start: Path | None = None
     patch_weight: float = PATCH_WEIGHT
+    batch: dict[str, int] = field(default_factory=dict)
     command: str = ""
 
     @property
@@ -112,11 +122,14 @@ class Pretraining:
         return Budget(minutes=split_minutes(self.minutes)[stage])
 
     def how(self, stage: str) -> dict:
-        """What every training function is told: place, budget, and weights to go on from."""
-        start = self.start and self.start / PARTS[stage]
+        """What a training function is told: place, budget, settings, weights to go on from."""
+        start = self.start and self.start / PARTS.get(stage, PARTS["vae"])
         if start is not None and not start.is_dir():
             start = None  # that part begins anew
-        return {"place": self.place, "budget": self.budget(stage), "start": start}
+        settings = SETTINGS[stage]
+        settings = replace(settings, batch=self.batch.get(stage, settings.batch))
+        how = {"place": self.place, "budget": self.budget(stage), "settings": settings}
+        return how if stage == "decoder" else {**how, "start": start}
 
     @cached_property
     def cache(self) -> Cache:
@@ -178,14 +191,13 @@ class Pretraining:
         if not self.keeps_unet:
             # Encoded with the very same encoder, and fingerprinted before the decoder changes.
             self.latents  # noqa: B018
-        budget = self.budget("decoder")
-        return train_decoder(self.vae, self.cache.images, place=self.place, budget=budget)
+        return train_decoder(self.vae, self.cache.images, **self.how("decoder"))
 
     @cached_property
     def write(self) -> float:
         """Swap the three model folders in; returns their size in MB."""
         trained = Trained(self.decoder, self.text_encoder, self.unet, self.clip, self.judge)
-        record = training_record(self.run, self.start, self.patch_weight)
+        record = training_record(self.run, self.start, self.patch_weight, self.batch)
         return write_models(self.data, self.run, trained, record)
 
     @cached_property
