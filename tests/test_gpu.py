@@ -14,6 +14,7 @@ from adb_core.generation import generate
 from adb_core.learner import Learner
 from adb_core.personalization import Run
 from adb_core.recipes import RECIPES, recipe
+from adb_core.system.devices import tf32
 from adb_core.training import train_stage
 
 pytestmark = pytest.mark.gpu  # conftest.py skips these where there is no CUDA
@@ -39,10 +40,11 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
     found = {}
     for path in ("oracle", "fused"):
         text.requires_grad_(True).grad = None
-        with capture_attention(unet, [2, 5], path=path) as capture:
-            out = unet(latents, times, encoder_hidden_states=text).sample
-        maps = torch.cat([m.flatten() for m in capture.layers.values()])
-        (out.square().mean() + maps.square().sum()).backward()
+        with tf32(False):  # convolutions use it unasked, and it rounds by more than is allowed here
+            with capture_attention(unet, [2, 5], path=path) as capture:
+                out = unet(latents, times, encoder_hidden_states=text).sample
+            maps = torch.cat([m.flatten() for m in capture.layers.values()])
+            (out.square().mean() + maps.square().sum()).backward()
         found[path] = out.detach(), maps.detach(), text.grad.clone()
     for a, b in zip(*found.values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -453,6 +453,17 @@ def test_round_trips_stand_for_first_views_alone():
     assert 0.05 < share < 0.2  # a quarter are first views, half of those are replaced
 
 
+def test_a_larger_batch_has_as_many_more_families():
+    many = np.zeros((60, 3, 4, 8, 8, 3), np.uint8)
+    kin = families.Families(many, np.zeros((60, 3, 4, len(LABELS)), np.int64))
+    for times in (1, 4):
+        images, labels, owner = judge_training.draw_individuals(
+            kin, np.random.default_rng(0), times=times
+        )
+        assert len(images) == len(labels) == len(owner) == 48 * times
+        assert len(set(owner.tolist())) == 24 * times  # two views of each individual
+
+
 @pytest.mark.parametrize("name", list(degrade.DEGRADATIONS))
 def test_degradations_change_a_little_and_keep_range_and_shape(name):
     pixels = as_pixels(_pictures(2))
@@ -652,6 +663,8 @@ def test_record_of_training_puts_the_earlier_run_first(tmp_path):
     assert len(training_record(tmp_path / "run")) == 1
     other = training_record(tmp_path / "run", patch_weight=0.1)[0]["command"]
     assert other == "python -m adb_core.pretraining --patch-weight 0.1 --steps decoder=5"
+    large = training_record(tmp_path / "run", batch={"decoder": 8})[0]["command"]
+    assert large == "python -m adb_core.pretraining --batch decoder=8 --steps decoder=5"
     with pytest.raises(FileNotFoundError, match="no finished stage"):
         training_record(tmp_path / "none")
 

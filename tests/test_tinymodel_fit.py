@@ -508,6 +508,31 @@ def test_muon_gets_matrices_and_kernels_as_torch_has_it():
     assert all(p.grad is None for p in parts.parameters())
 
 
+def test_stacked_muon_takes_the_librarys_steps():
+    from adb_core.pretraining.muon import StackedMuon
+
+    torch.manual_seed(0)
+    shapes = [(24, 40), (24, 40), (40, 24), (24, 40), (17, 17)]
+    start = [torch.randn(shape) for shape in shapes]
+    sides = [[torch.nn.Parameter(m.clone()) for m in start] for _ in range(2)]
+    how = {"lr": 1e-2, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    stacked, library = StackedMuon(sides[0], **how), torch.optim.Muon(sides[1], **how)
+    for _ in range(4):
+        for one, other in zip(*sides, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        sides[0][3].grad = sides[1][3].grad = None  # the others of its shape go on
+        stacked.step()
+        library.step()
+    moved = max(float((m - p.detach()).abs().max()) for m, p in zip(start, sides[0], strict=True))
+    for one, other in zip(*sides, strict=True):
+        # bfloat16 rounds sums of another order differently
+        torch.testing.assert_close(one, other, atol=0.02 * moved, rtol=0)
+    assert torch.equal(sides[0][3], start[3])
+    for old, new in zip(library.state.values(), stacked.state.values(), strict=True):
+        torch.testing.assert_close(old["momentum_buffer"], new["momentum_buffer"])
+
+
 def test_muon_does_not_mind_the_memory_format():
     torch.manual_seed(0)
     parts = Parts()

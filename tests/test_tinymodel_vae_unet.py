@@ -289,6 +289,21 @@ def test_alignment_reaches_the_unet_and_leaves_nothing_behind(images):
     assert layer.proj_out.weight.grad.abs().sum() > 0 and unet.conv_out.weight.grad is None
 
 
+def test_a_compiled_unet_is_watched_like_the_plain_one():
+    """As on a GPU: the hook's features must reach the loss, and gradient the layers before it."""
+    torch.manual_seed(0)
+    unet = build_unet()
+    alignment = Alignment(unet)
+    inputs = torch.randn(2, 16, 16, 16), torch.tensor([5, 900]), torch.randn(2, 7, 128)
+    states, found = torch.randn(2, 64, 128), []
+    with alignment.watching():
+        for net in (unet, torch.compile(unet, dynamic=False, backend="eager")):
+            (net(*inputs).sample.square().mean() + alignment(states)).backward()
+            found.append([p.grad.clone() for p in unet.parameters()])
+            unet.zero_grad()
+    torch.testing.assert_close(*found)
+
+
 def test_patch_states_of_a_picture_are_in_the_unets_order(images):
     """Row by row, as a flattened 8x8 feature map: a changed corner changes its own patch most."""
     from adb_core.tinymodel.clip import build_clip
@@ -382,6 +397,10 @@ def command(*arguments):
         (["--minutes", "1", "--steps", "vea=3"], "unknown stage 'vea'"),
         (["--minutes", "1", "--steps", "vae=many"], "not of the form vae=1000"),
         (["--minutes", "1", "--steps", "vae=0"], "vae must be positive, unless --from"),
+        (["--minutes", "1", "--batch", "unet"], "--batch: 'unet' is not of the form unet=1000"),
+        (["--minutes", "1", "--batch", "nut=8"], "--batch: unknown stage 'nut'"),
+        (["--minutes", "1", "--batch", "unet=0"], "--batch: unet=0 must be a positive"),
+        (["--minutes", "1", "--batch", "judge=100"], "judge=100 must be a positive multiple of 96"),
         (["--minutes", "1", "--from", "/no/weights"], "holds none of tiny-sd/vae, tiny-clip"),
         (["--minutes", "1", "--from", "weights", "--steps", "unet=0"], "unet is not there"),
         (["--minutes", "1", "--stages", "vae,cook"], "unknown stage 'cook'"),

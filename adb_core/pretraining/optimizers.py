@@ -13,6 +13,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .muon import StackedMuon
+
 SMALLEST = 16  # a weight with a side below this is no matrix to speak of: AdamW takes it
 
 
@@ -84,7 +86,7 @@ class Optimizers:
             self._views = [nn.Parameter(as_matrix(p.detach(), like=p)) for p in muon]
             self._peaks.append(
                 (
-                    torch.optim.Muon(
+                    (StackedMuon if self._views[0].is_cuda else torch.optim.Muon)(
                         self._views,
                         lr=muon_lr,
                         weight_decay=weight_decay,

@@ -20,9 +20,9 @@ from ..tinymodel.card import write_model_card
 from ..tinymodel.clip import text_encoder_from_clip
 from ..tinymodel.evaluate import evaluate
 from ..tinymodel.rows import table
+from . import clip, judge, unet, vae
 from .alignment import kept_patches
 from .cache import Cache, Renders, build_cache
-from . import clip, judge, unet, vae
 from .clip import PATCH_WEIGHT, train_clip
 from .families import Families, build_families
 from .judge import train_judge

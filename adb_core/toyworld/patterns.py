@@ -1,7 +1,8 @@
 """The patterns of a coat: each paints the individual's second color over a box.
 
-Their parts are large, no smaller than the 8 pixels of a latent: of finer ones too little is left
-where a mark, a scarf or a face covers half of the body. Whoever calls clips to the body. A box is ``(cx, cy, rx, ry)``: its middle and half its sides.
+Their parts are about as large as the 8 pixels of a latent: of finer ones too little is left where a
+mark, a scarf or a face covers half of the body. Whoever calls clips to the body. A box is
+``(cx, cy, rx, ry)``: its middle and half its sides.
 """
 
 from __future__ import annotations
