@@ -33,7 +33,7 @@ from .scene import (
 
 COLOR_JITTER = 14  # per channel, around a color word
 ANY_COLOR = 0.5  # share of the colors that are drawn from the whole cube, not around a word
-CONTRAST = 130.0  # least RGB distance between an individual's two colors
+CONTRAST = 90.0  # least RGB distance between an individual's two colors
 PART_SIZE = (0.80, 1.25)  # head and detail, whatever the build
 
 

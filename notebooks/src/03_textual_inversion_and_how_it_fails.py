@@ -289,13 +289,13 @@ others = [t for t in first if t not in (v, "start", "end")]
 grown = final[v] / first[v]
 lost = 1 - sum(final[t] for t in others) / sum(first[t] for t in others)
 adb.teaching.fact("share of [V], times what it had", grown, between=(5, 25))
-adb.teaching.fact("what the other words lost", 100 * lost, between=(-50, 30), unit="%")
+adb.teaching.fact("what the other words lost", 100 * lost, between=(-50, 10), unit="%")
 
 # %% [markdown]
 # **Explain.** Here is the failure that the paper names, one level below the pictures. With the same
 # prompt and noise, [V] takes ten times the attention that "cat" took in its place, and its map is
 # raised over the background too. Attention sums to 1, so somebody pays. In this model it is the
-# start token, where a pixel looks when no word concerns it; the other words lose little, which may
+# start token, where a pixel looks when no word concerns it; the other words lose nothing, which may
 # be why the hat stays. But [V] has learned to shout. AttnDreamBooth teaches it to speak as loudly
 # as a word of its kind: it stops the embedding early (notebook
 # [05](05_stage_1_embedding_alignment.ipynb)), and it pulls [V]'s map towards the category's
