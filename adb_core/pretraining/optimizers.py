@@ -13,8 +13,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .muon import StackedMuon
-
 SMALLEST = 16  # a weight with a side below this is no matrix to speak of: AdamW takes it
 
 
@@ -82,6 +80,8 @@ class Optimizers:
         self._peaks = [(adamw, lr)]
         self._matrices = muon
         if muon:
+            from .muon import StackedMuon  # here: torch has its Muon since 2.9
+
             # Kernels are seen as matrices through views, which share their memory.
             self._views = [nn.Parameter(as_matrix(p.detach(), like=p)) for p in muon]
             self._peaks.append(
