@@ -40,7 +40,7 @@ def test_both_paths_agree_in_outputs_and_gradients(kind):
     found = {}
     for path in ("oracle", "fused"):
         text.requires_grad_(True).grad = None
-        with tf32(False):  # convolutions use it unasked, and it rounds by more than is allowed here
+        with tf32(False):  # convolutions use TF32 unasked, and it rounds by more than is allowed
             with capture_attention(unet, [2, 5], path=path) as capture:
                 out = unet(latents, times, encoder_hidden_states=text).sample
             maps = torch.cat([m.flatten() for m in capture.layers.values()])

@@ -20,8 +20,8 @@ from .write import FOLDERS, PARTS
 ALL_STAGES = ",".join(STAGES)
 
 
-def parse_steps(text: str) -> dict[str, int]:
-    """``"vae=100,unet=2000"`` to a dict.
+def parse_steps(text: str, option: str = "--steps") -> dict[str, int]:
+    """``"vae=100,unet=2000"`` to a dict; ``option`` is what a message names.
 
     Raises:
         InputError: not of that form, or an unknown stage.
@@ -30,9 +30,9 @@ def parse_steps(text: str) -> dict[str, int]:
     for item in filter(None, text.split(",")):
         stage, _, number = item.partition("=")
         if stage not in TRAINED:
-            raise InputError(f"--steps: unknown stage {stage!r}: choose from {', '.join(TRAINED)}")
+            raise InputError(f"{option}: unknown stage {stage!r}: choose from {', '.join(TRAINED)}")
         if not number.isdecimal():
-            raise InputError(f"--steps: {item!r} is not of the form {stage}=1000")
+            raise InputError(f"{option}: {item!r} is not of the form {stage}=1000")
         steps[stage] = int(number)
     return steps
 
@@ -43,10 +43,7 @@ def parse_batch(text: str) -> dict[str, int]:
     Raises:
         InputError: not of that form, an unknown stage, or a batch that the stage cannot have.
     """
-    try:
-        batch = parse_steps(text)
-    except InputError as error:
-        raise InputError(str(error).replace("--steps", "--batch")) from None
+    batch = parse_steps(text, "--batch")
     for stage, size in batch.items():
         least = SETTINGS[stage].batch if stage == "judge" else 1
         if size < 1 or size % least:

@@ -123,13 +123,14 @@ class Pretraining:
 
     def how(self, stage: str) -> dict:
         """What a training function is told: place, budget, settings, weights to go on from."""
-        start = self.start and self.start / PARTS.get(stage, PARTS["vae"])
-        if start is not None and not start.is_dir():
-            start = None  # that part begins anew
         settings = SETTINGS[stage]
         settings = replace(settings, batch=self.batch.get(stage, settings.batch))
         how = {"place": self.place, "budget": self.budget(stage), "settings": settings}
-        return how if stage == "decoder" else {**how, "start": start}
+        if stage in PARTS:  # the decoder goes on from its VAE
+            start = self.start and self.start / PARTS[stage]
+            # a part that is not there begins anew
+            how["start"] = start if start is not None and start.is_dir() else None
+        return how
 
     @cached_property
     def cache(self) -> Cache:
